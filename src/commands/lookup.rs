@@ -1,0 +1,167 @@
+//! `packwise lookup`.
+
+use super::render::{self, Align};
+use super::{prepare, print};
+use crate::cli::LookupArgs;
+use crate::error::Error;
+use crate::published::PublishedRun;
+use crate::runs::Output;
+use arrow::array::RecordBatch;
+use serde_json::{Map, Value};
+
+pub fn run(args: &LookupArgs, json: bool) -> Result<u8, Error> {
+    let (config, _, engine) = prepare(&args.config, json)?;
+    let output = Output::open(&config.output, engine.runtime.handle())?;
+    let run = PublishedRun::open(&output, args.run.as_deref(), engine.memory.usable())?;
+    let customer = engine.runtime.block_on(gather(&run, &args.customer))?;
+    let text = if json {
+        serde_json::to_string_pretty(&customer.json(&run.manifest.run_id)).unwrap_or_default() + "\n"
+    } else {
+        customer.text()
+    };
+    print(text.as_bytes())?;
+    Ok(0)
+}
+
+/// A customer's rows of every table about customers.
+pub struct Customer {
+    id: String,
+    features: Map<String, Value>,
+    segment: Map<String, Value>,
+    offers: Vec<Map<String, Value>>,
+    packages: Vec<Map<String, Value>>,
+    shortfall: Vec<Map<String, Value>>,
+}
+
+/// Reads everything about one customer.
+pub async fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
+    let mut features = rows(&run.customer("customer_features", id).await?)?;
+    let Some(features) = features.pop() else {
+        return Err(Error::UnknownCustomer { customer: id.to_owned(), run: run.manifest.run_id.clone() });
+    };
+    let by = |rows: &mut Vec<Map<String, Value>>, column: &str, descending: bool| {
+        rows.sort_by(|a, b| {
+            let of = |row: &Map<String, Value>| row.get(column).and_then(Value::as_f64).unwrap_or(0.0);
+            if descending { of(b).total_cmp(&of(a)) } else { of(a).total_cmp(&of(b)) }
+        });
+    };
+    let mut offers = rows(&run.customer("recommendations", id).await?)?;
+    by(&mut offers, "rank", false);
+    let mut packages = rows(&run.customer("customer_packages", id).await?)?;
+    by(&mut packages, "weight", true);
+    Ok(Customer {
+        id: id.to_owned(),
+        features,
+        segment: rows(&run.customer("customer_segments", id).await?)?.pop().unwrap_or_default(),
+        offers,
+        packages,
+        shortfall: rows(&run.customer("recommendation_shortfalls", id).await?)?,
+    })
+}
+
+fn rows(batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, Error> {
+    let failed = |source| Error::Arrow { action: "read the customer's rows", source };
+    let mut writer = arrow::json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow::json::writer::JsonArray>(Vec::new());
+    for batch in batches {
+        writer.write(batch).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)?;
+    let bytes = writer.into_inner();
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| failed(arrow::error::ArrowError::JsonError(error.to_string())))
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "–".into(),
+        Some(Value::String(text)) => text.replace('T', " "),
+        Some(Value::Bool(flag)) => if *flag { "yes" } else { "no" }.into(),
+        Some(Value::Number(number)) => match number.as_i64() {
+            Some(integer) => integer.to_string(),
+            None => format!("{:.3}", number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Some(other) => other.to_string(),
+    }
+}
+
+impl Customer {
+    fn json(&self, run: &str) -> Value {
+        serde_json::json!({
+            "run_id": run,
+            "customer_id": self.id,
+            "features": self.features,
+            "segment": self.segment,
+            "packages": self.packages,
+            "recommendations": self.offers,
+            "shortfall": self.shortfall,
+        })
+    }
+
+    /// The offers alone, for the demo.
+    pub fn offers_text(&self, most: usize) -> String {
+        let rows = self
+            .offers
+            .iter()
+            .take(most)
+            .map(|row| {
+                let of = |column: &str| shown(row.get(column));
+                vec![of("rank"), of("package_code"), of("score"), of("price"), of("is_new"), of("reason")]
+            })
+            .collect();
+        render::table(
+            &[
+                ("rank", Align::Right),
+                ("package", Align::Left),
+                ("score", Align::Right),
+                ("price", Align::Right),
+                ("new", Align::Left),
+                ("reason", Align::Left),
+            ],
+            rows,
+        )
+    }
+
+    fn text(&self) -> String {
+        let features = self.features.iter().filter(|(column, _)| *column != "customer_id");
+        let features = features.map(|(column, value)| vec![column.clone(), shown(Some(value))]).collect();
+        let packages = self
+            .packages
+            .iter()
+            .map(|row| {
+                let of = |column: &str| shown(row.get(column));
+                vec![of("package_code"), of("times"), of("revenue"), of("last_purchase"), of("weight")]
+            })
+            .collect();
+        let mut text = format!(
+            "Customer {}, segment {} (distance {})\n",
+            self.id,
+            shown(self.segment.get("segment")),
+            shown(self.segment.get("distance"))
+        );
+        text.push_str(&render::heading("Offers"));
+        text.push_str(&self.offers_text(usize::MAX));
+        for row in &self.shortfall {
+            let of = |column: &str| shown(row.get(column));
+            text.push_str(&format!("{} of {} offers: {}\n", of("offers"), of("wanted"), of("reason")));
+        }
+        text.push_str(&render::heading("Packages bought"));
+        text.push_str(&render::table(
+            &[
+                ("package", Align::Left),
+                ("times", Align::Right),
+                ("revenue", Align::Right),
+                ("last", Align::Left),
+                ("weight", Align::Right),
+            ],
+            packages,
+        ));
+        text.push_str(&render::heading("Features"));
+        text.push_str(&render::table(&[("feature", Align::Left), ("value", Align::Right)], features));
+        text
+    }
+}

@@ -1,0 +1,77 @@
+//! One file a subcommand: the only code that prints.
+
+mod check;
+mod config;
+mod demo;
+mod generate;
+mod lookup;
+mod query;
+pub mod render;
+mod run;
+mod runs;
+
+use crate::cli::{Cli, Command, ConfigArgs};
+use crate::config::{Config, Layers, load};
+use crate::engine::Engine;
+use crate::engine::progress::Progress;
+use crate::error::Error;
+use clap::CommandFactory;
+use std::io::{IsTerminal, Write};
+
+/// Runs the command that was asked for; the number is the exit code.
+pub fn dispatch(cli: &Cli) -> Result<u8, Error> {
+    log_to_stderr(cli);
+    match &cli.command {
+        Command::Demo(args) => demo::run(args, cli.json),
+        Command::Generate(args) => generate::run(args, cli.json),
+        Command::Check(args) => check::run(args, cli.json),
+        Command::Run(args) => run::run(args, cli.json),
+        Command::Query(args) => query::run(args, cli.json),
+        Command::Lookup(args) => lookup::run(args, cli.json),
+        Command::Runs(args) => runs::run(args, cli.json),
+        Command::Config(args) => config::run(args, cli.json),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "packwise", &mut script);
+            print(&script)?;
+            Ok(0)
+        }
+    }
+}
+
+fn log_to_stderr(cli: &Cli) {
+    let level = match cli.verbose {
+        0 => return,
+        1 => "packwise=info",
+        _ => "packwise=debug",
+    };
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A second call in one process (tests) finds a subscriber set already, which is fine.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .try_init();
+}
+
+/// Writes to standard output; a reader that has closed the pipe ends the command quietly.
+fn print(bytes: &[u8]) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.map_err(|source| Error::Io { action: "write to standard output".into(), source }),
+    }
+}
+
+/// The configuration of a command and the engine that it asks for.
+fn prepare(args: &ConfigArgs, json: bool) -> Result<(Config, Layers, Engine), Error> {
+    let (config, layers) = load(Some(&args.config), &args.settings())?;
+    let engine = engine(&config, json)?;
+    Ok((config, layers, engine))
+}
+
+fn engine(config: &Config, json: bool) -> Result<Engine, Error> {
+    let bars = !json && std::io::stderr().is_terminal();
+    Engine::new(config.resources.threads, config.resources.memory, Progress::new(bars))
+        .map_err(|source| Error::Io { action: "start the worker threads".into(), source })
+}

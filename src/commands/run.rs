@@ -1,0 +1,178 @@
+//! `packwise run`.
+
+use super::render::{self, Align};
+use super::{prepare, print};
+use crate::cli::RunArgs;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::pipeline::{self, Checked};
+use crate::quantities::{format_bytes, format_count};
+use crate::runs::manifest::Manifest;
+use crate::transactions;
+use chrono::Utc;
+
+pub fn run(args: &RunArgs, json: bool) -> Result<u8, Error> {
+    let (config, layers, engine) = prepare(&args.config, json)?;
+    if args.dry_run {
+        let text = plan(&config, &engine, json)?;
+        print(text.as_bytes())?;
+        return Ok(0);
+    }
+    let manifest = pipeline::run(&config, &layers, &engine, Utc::now())?;
+    let text = if json { json_line(&manifest) } else { summary(&manifest, &config) };
+    print(text.as_bytes())?;
+    Ok(0)
+}
+
+fn json_line(manifest: &Manifest) -> String {
+    let object = serde_json::json!({
+        "run_id": manifest.run_id,
+        "as_of": manifest.as_of,
+        "customers": manifest.quality.customers,
+        "quality": manifest.quality,
+        "stages": manifest.stages,
+        "peak_memory_bytes": manifest.peak_memory_bytes,
+        "tables": manifest.tables.iter().map(|(name, table)| (name.clone(), table.rows.into()))
+            .collect::<serde_json::Map<String, serde_json::Value>>(),
+    });
+    format!("{object}\n")
+}
+
+/// What a run did, for a person.
+pub fn summary(manifest: &Manifest, config: &Config) -> String {
+    let quality = &manifest.quality;
+    let mut text = render::stages(&manifest.stages);
+    let seconds: f64 = manifest.stages.iter().map(|stage| stage.seconds).sum();
+    text.push_str(&format!(
+        "\n{} in {}, peak memory {} of {}\n",
+        "All stages",
+        crate::quantities::format_seconds(seconds),
+        format_bytes(manifest.peak_memory_bytes),
+        format_bytes(config.resources.memory)
+    ));
+    let silhouette = quality.silhouette.map_or(String::new(), |s| format!(", silhouette {s:.3}"));
+    text.push_str(&format!(
+        "{} customers, {} purchases, revenue {}, data up to {}\n{} segments{silhouette}\n",
+        format_count(quality.customers),
+        format_count(quality.purchases.max(0) as u64),
+        render::money(quality.revenue, &config.money.currency),
+        manifest.as_of,
+        quality.segments
+    ));
+    match quality.neighbours.as_slice() {
+        [] => text.push_str("no neighbours: nobody qualifies as an example\n"),
+        [one] => text.push_str(&format!(
+            "{} candidates, neighbour recall {:.3} on {} customers: {}\n",
+            format_count(one.candidates as u64),
+            one.recall,
+            format_count(one.recall_queries as u64),
+            one.why
+        )),
+        several => text.push_str(&format!(
+            "{} candidate pools, lowest neighbour recall {:.3}\n",
+            several.len(),
+            several.iter().map(|pool| pool.recall).fold(1.0, f64::min)
+        )),
+    }
+    let offers = &quality.offers;
+    text.push_str(&format!(
+        "{} offers, {} of them new to the customer; {} customers have fewer than {}, {} none\n",
+        format_count(offers.offers),
+        render::percent(offers.offers_new_to_customer as f64 / offers.offers.max(1) as f64),
+        format_count(offers.customers_with_shortfall),
+        config.recommendations.top,
+        format_count(offers.customers_without_offer)
+    ));
+    if let Some(money) = quality.data.iter().find(|m| m.measure == "money").and_then(|m| m.text.as_ref())
+        && money.starts_with("unknown")
+    {
+        text.push_str(&format!("money is {money}\n"));
+    }
+    text.push_str(&format!("published {} in {}\n", manifest.run_id, config.output));
+    text
+}
+
+fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
+    let Checked { plan, catalogue } = pipeline::check_input(config, engine)?;
+    let packages = catalogue.as_deref().unwrap_or(&[]);
+    let cut = transactions::cut(&plan, config, packages, engine);
+    let row_bytes = cut.layout.row_bytes();
+    let spill = (plan.rows * row_bytes).saturating_sub(engine.memory.resident_rows());
+    let peak = engine.memory.predicted_peak(plan.rows, row_bytes, cut.buckets, engine.threads);
+    let stages: [(&str, u64); 6] = [
+        ("transactions", plan.rows),
+        ("features", plan.rows),
+        ("segments", config.segments.sample as u64),
+        ("neighbours", config.neighbours.pool as u64),
+        ("recommendations", config.recommendations.top as u64),
+        ("publish", 1),
+    ];
+    if json {
+        let object = serde_json::json!({
+            "files": plan.sources.len(),
+            "rows": plan.rows,
+            "rows_estimated": plan.estimated,
+            "bytes": plan.bytes,
+            "packages": catalogue.as_ref().map(Vec::len),
+            "buckets": cut.buckets,
+            "threads": engine.threads,
+            "memory_limit_bytes": engine.memory.bytes(),
+            "predicted_peak_bytes": peak,
+            "predicted_spill_bytes": spill,
+            "stages": stages.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        });
+        return Ok(format!("{object}\n"));
+    }
+    let about = if plan.estimated { "about " } else { "" };
+    let rows = vec![
+        vec![
+            "transactions".into(),
+            format!(
+                "{} files, {about}{} rows, {}",
+                plan.sources.len(),
+                format_count(plan.rows),
+                format_bytes(plan.bytes)
+            ),
+        ],
+        vec![
+            "catalogue".into(),
+            catalogue
+                .as_ref()
+                .map_or("none".into(), |all| format!("{} packages", format_count(all.len() as u64))),
+        ],
+        vec![
+            "features".into(),
+            format!(
+                "{} buckets of about {} rows, {} at a time, {} to scratch",
+                cut.buckets,
+                format_count(plan.rows / cut.buckets as u64),
+                engine.threads,
+                format_bytes(spill)
+            ),
+        ],
+        vec![
+            "segments".into(),
+            format!("fitted on {} customers at the most", format_count(config.segments.sample as u64)),
+        ],
+        vec![
+            "neighbours".into(),
+            format!(
+                "{} candidates at the most, {} neighbours each",
+                format_count(config.neighbours.pool as u64),
+                config.neighbours.k
+            ),
+        ],
+        vec!["recommendations".into(), format!("{} offers a customer", config.recommendations.top)],
+        vec!["publish".into(), config.output.clone()],
+        vec![
+            "memory".into(),
+            format!(
+                "{} predicted peak of {} allowed",
+                format_bytes(peak),
+                format_bytes(engine.memory.bytes())
+            ),
+        ],
+    ];
+    Ok(render::table(&[("stage", Align::Left), ("plan", Align::Left)], rows))
+}

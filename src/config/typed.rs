@@ -1,0 +1,163 @@
+//! The configuration as it is written: one struct a section, every key present because the defaults
+//! are merged in first. Ranges and combinations are checked in [`super::resolve`].
+
+use serde::Deserialize;
+
+/// All sections of a configuration file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub transactions: Transactions,
+    pub catalogue: Catalogue,
+    pub output: Output,
+    pub resources: Resources,
+    pub money: Money,
+    pub contract: Contract,
+    pub features: Features,
+    pub segments: Segments,
+    pub neighbours: Neighbours,
+    pub recommendations: Recommendations,
+    pub run: Run,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transactions {
+    pub path: String,
+    pub format: String,
+    pub amount_is: String,
+    pub returns: String,
+    pub duplicates: String,
+    pub as_of: String,
+    pub max_amount: f64,
+    pub delimiter: String,
+    pub columns: TransactionColumns,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransactionColumns {
+    pub customer: String,
+    pub package: String,
+    pub time: String,
+    pub channel: String,
+    pub amount: String,
+    pub quantity: String,
+    pub transaction: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    pub path: String,
+    pub format: String,
+    pub delimiter: String,
+    pub quota_unit: String,
+    pub speed_unit: String,
+    pub validity_unit: String,
+    pub columns: CatalogueColumns,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogueColumns {
+    pub package: String,
+    pub price: String,
+    pub quota: String,
+    pub max_speed: String,
+    pub min_speed: String,
+    pub service_type: String,
+    pub charging_type: String,
+    pub validity: String,
+    pub retired: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    pub path: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    pub memory: String,
+    pub threads: i64,
+    pub scratch: String,
+    pub buckets: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Money {
+    pub decimals: i64,
+    pub currency: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    pub max_rejected_share: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    pub half_life_days: f64,
+    pub channels: Vec<String>,
+    pub service_types: Vec<String>,
+    pub charging_types: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segments {
+    pub k: i64,
+    pub sweep_from: i64,
+    pub sweep_to: i64,
+    pub sweep_step: i64,
+    pub algorithm: String,
+    pub sample: i64,
+    pub silhouette_sample: i64,
+    pub silhouette_repeats: i64,
+    pub max_iterations: i64,
+    pub starts: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbours {
+    pub index: String,
+    pub recall: f64,
+    pub k: i64,
+    pub candidates: String,
+    pub revenue_share: f64,
+    pub pool: i64,
+    pub dimensions: i64,
+    pub tastes: i64,
+    pub taste_weight: f64,
+    pub min_active_days: i64,
+    pub recall_sample: i64,
+    pub hnsw_links: i64,
+    pub hnsw_build: i64,
+    pub publish: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recommendations {
+    pub top: i64,
+    pub own_weight: f64,
+    pub exclude_active: bool,
+    pub max_price_step: f64,
+    pub retired_after_days: i64,
+    pub deny_packages: Vec<String>,
+    pub allow_service_types: Vec<String>,
+    pub deny_service_types: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    pub seed: u64,
+}

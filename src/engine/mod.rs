@@ -1,0 +1,50 @@
+//! The only owner of files, object stores, buckets, memory, Parquet and DataFusion sessions.
+//!
+//! | file | does |
+//! |---|---|
+//! | [`location`] | paths and URLs to files with size and identity; listing, globbing |
+//! | [`input`] | bytes of a file for the Parquet and CSV readers, local or remote |
+//! | [`buckets`] | rows of the shuffle, in memory and on scratch disk |
+//! | [`memory`] | the limit of the process, what it leaves for buckets, the peak |
+//! | [`session`] | DataFusion sessions: one a bucket, and the read-only one of `query` |
+//! | [`part`] | bounded Parquet writers and readers of published tables |
+//! | [`scratch`] | the scratch folder and its lock |
+//! | [`progress`] | stages, bars and the figures of the summary table |
+//! | [`workers`] | threads that take jobs in order |
+
+pub mod buckets;
+pub mod input;
+pub mod location;
+pub mod memory;
+pub mod part;
+pub mod progress;
+pub mod scratch;
+pub mod session;
+pub mod workers;
+
+use std::sync::Arc;
+
+/// What every stage needs of the machine: threads, the memory limit, the asynchronous runtime that
+/// object stores and DataFusion run on, and progress.
+pub struct Engine {
+    pub threads: usize,
+    pub memory: memory::Limit,
+    pub runtime: tokio::runtime::Runtime,
+    pub progress: Arc<progress::Progress>,
+}
+
+impl Engine {
+    /// An engine with `threads` workers under `memory` bytes for the whole process.
+    pub fn new(threads: usize, memory: u64, progress: progress::Progress) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.clamp(1, 4))
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            threads: threads.max(1),
+            memory: memory::Limit::new(memory),
+            runtime,
+            progress: Arc::new(progress),
+        })
+    }
+}

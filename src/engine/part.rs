@@ -1,0 +1,368 @@
+//! Parquet files of published tables: bounded writers and readers.
+//!
+//! A table is a folder of parts, each written by one worker in one go. A part carries its page index,
+//! and a bloom filter on the customer, so that a lookup reads a page or two of one file.
+
+use super::input::Input;
+use super::location::{InputFile, Location};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Rows of a row group: bounds the writer's memory (it holds one encoded group) and a lookup's read.
+const GROUP_ROWS: usize = 131_072;
+/// Rows of a data page: what a point lookup decodes.
+const PAGE_ROWS: usize = 8_192;
+/// Rows of a batch when a part is read back.
+pub const BATCH_ROWS: usize = 16_384;
+
+/// Why a part cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    #[error("cannot write {path}")]
+    Write {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot read {path}")]
+    Read {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{path} has no column {column}")]
+    Column { path: String, column: String },
+}
+
+/// A file as the manifest lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartFile {
+    /// Relative to the run's folder.
+    pub path: String,
+    pub rows: u64,
+    pub bytes: u64,
+    /// BLAKE3 of the file, hexadecimal.
+    pub checksum: String,
+    /// First and last customer of the file, as text, if the table has customers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub customers: Option<(String, String)>,
+}
+
+/// The folder of one run, on local disk or in an object store.
+#[derive(Debug, Clone)]
+pub enum RunFolder {
+    Local { root: PathBuf },
+    Remote { store: Arc<dyn ObjectStore>, prefix: StorePath, staging: PathBuf, runtime: Handle },
+}
+
+impl RunFolder {
+    /// Writes a small file whole.
+    pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<PartFile, PartError> {
+        let file = PartFile {
+            path: name.to_owned(),
+            rows: 0,
+            bytes: bytes.len() as u64,
+            checksum: blake3::hash(&bytes).to_hex().to_string(),
+            customers: None,
+        };
+        match self {
+            Self::Local { root } => {
+                let path = root.join(name);
+                let fail = |source: std::io::Error| PartError::Write {
+                    path: path.display().to_string(),
+                    source: Box::new(source),
+                };
+                if let Some(parent) = path.parent() {
+                    std::fs::create_dir_all(parent).map_err(fail)?;
+                }
+                std::fs::write(&path, bytes).map_err(fail)?;
+            }
+            Self::Remote { store, prefix, runtime, .. } => {
+                let path = remote_path(prefix, name);
+                runtime.block_on(store.put(&path, PutPayload::from(bytes))).map_err(|source| {
+                    PartError::Write { path: path.to_string(), source: Box::new(source) }
+                })?;
+            }
+        }
+        Ok(file)
+    }
+
+    /// The file behind a manifest's entry.
+    pub fn file(&self, part: &PartFile) -> InputFile {
+        let location = match self {
+            Self::Local { root } => Location::Local(root.join(&part.path)),
+            Self::Remote { store, prefix, .. } => {
+                Location::Remote { store: store.clone(), path: remote_path(prefix, &part.path) }
+            }
+        };
+        let name = match &location {
+            Location::Local(path) => path.display().to_string(),
+            Location::Remote { path, .. } => path.to_string(),
+        };
+        InputFile { location, name, bytes: part.bytes, modified: 0 }
+    }
+}
+
+/// `prefix/name`, where the name may hold folders.
+pub fn remote_path(prefix: &StorePath, name: &str) -> StorePath {
+    name.split('/').fold(prefix.clone(), |path, part| path.join(part))
+}
+
+/// Writes one part. Memory: one encoded row group.
+pub struct PartWriter {
+    writer: ArrowWriter<Hashed>,
+    folder: RunFolder,
+    name: String,
+    local: PathBuf,
+    rows: u64,
+    by_customer: bool,
+    customers: Option<(String, String)>,
+}
+
+struct Hashed {
+    file: std::io::BufWriter<File>,
+    hash: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(buffer)?;
+        self.hash.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl PartWriter {
+    /// Starts `<table>/part-<number>.parquet` in the run's folder.
+    pub fn create(
+        folder: &RunFolder,
+        table: &str,
+        number: usize,
+        schema: SchemaRef,
+    ) -> Result<Self, PartError> {
+        let name = format!("{table}/part-{number:05}.parquet");
+        let local = match folder {
+            RunFolder::Local { root } => root.join(&name),
+            RunFolder::Remote { staging, .. } => staging.join(&name),
+        };
+        let fail = |source: Box<dyn std::error::Error + Send + Sync>| PartError::Write {
+            path: local.display().to_string(),
+            source,
+        };
+        if let Some(parent) = local.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| fail(error.into()))?;
+        }
+        let file = File::create(&local).map_err(|error| fail(error.into()))?;
+        let hashed = Hashed {
+            file: std::io::BufWriter::with_capacity(1 << 18, file),
+            hash: blake3::Hasher::new(),
+            bytes: 0,
+        };
+        let by_customer = schema.fields().first().is_some_and(|field| field.name() == "customer_id");
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(by_customer))
+            // Without it readers would get Arrow's dictionary types back instead of plain text.
+            .with_skip_arrow_metadata(true);
+        let writer =
+            ArrowWriter::try_new_with_options(hashed, schema, options).map_err(|error| fail(error.into()))?;
+        Ok(Self { writer, folder: folder.clone(), name, local, rows: 0, by_customer, customers: None })
+    }
+
+    /// Appends rows; with a customer column they must not go back in its order.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), PartError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += batch.num_rows() as u64;
+        if self.by_customer {
+            let ids = batch.column(0);
+            let last = id_text(ids.as_ref(), ids.len() - 1);
+            match &mut self.customers {
+                Some((_, known_last)) => *known_last = last,
+                None => self.customers = Some((id_text(ids.as_ref(), 0), last)),
+            }
+        }
+        self.writer.write(batch).map_err(|source| PartError::Write {
+            path: self.local.display().to_string(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Ends the file and says what the manifest needs.
+    pub fn finish(self) -> Result<PartFile, PartError> {
+        let path = self.local.display().to_string();
+        let fail = |source: Box<dyn std::error::Error + Send + Sync>| PartError::Write {
+            path: path.clone(),
+            source,
+        };
+        let mut hashed = self.writer.into_inner().map_err(|error| fail(error.into()))?;
+        hashed.flush().map_err(|error| fail(error.into()))?;
+        hashed.file.get_ref().sync_data().map_err(|error| fail(error.into()))?;
+        if let RunFolder::Remote { store, prefix, runtime, .. } = &self.folder {
+            let target = remote_path(prefix, &self.name);
+            runtime.block_on(upload(store.as_ref(), &target, &self.local)).map_err(fail)?;
+            std::fs::remove_file(&self.local).map_err(|error| PartError::Write {
+                path: self.local.display().to_string(),
+                source: error.into(),
+            })?;
+        }
+        Ok(PartFile {
+            path: self.name,
+            rows: self.rows,
+            bytes: hashed.bytes,
+            checksum: hashed.hash.finalize().to_hex().to_string(),
+            customers: self.customers,
+        })
+    }
+}
+
+/// Uploads a file in parts of 8 MiB.
+async fn upload(
+    store: &dyn ObjectStore,
+    target: &StorePath,
+    local: &std::path::Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    use std::io::Read;
+    let mut file = File::open(local)?;
+    let mut upload =
+        object_store::WriteMultipart::new_with_chunk_size(store.put_multipart(target).await?, 8 << 20);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        upload.wait_for_capacity(2).await?;
+        upload.write(&buffer[..count]);
+    }
+    upload.finish().await?;
+    Ok(())
+}
+
+fn properties(by_customer: bool) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_created_by(format!("packwise {}", env!("CARGO_PKG_VERSION")));
+    if by_customer {
+        let customer = ColumnPath::from("customer_id");
+        builder = builder
+            .set_sorting_columns(Some(vec![SortingColumn {
+                column_idx: 0,
+                descending: false,
+                nulls_first: false,
+            }]))
+            .set_column_statistics_enabled(customer.clone(), EnabledStatistics::Page)
+            .set_column_bloom_filter_enabled(customer.clone(), true)
+            .set_column_bloom_filter_max_ndv(customer, GROUP_ROWS as u64);
+    }
+    builder.build()
+}
+
+/// A customer id as text.
+pub fn id_text(ids: &dyn Array, row: usize) -> String {
+    match ids.data_type() {
+        DataType::Int64 => ids.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::Utf8 => ids.as_string::<i32>().value(row).to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Package codes repeat: as a dictionary they are compared once a batch.
+fn with_code_dictionary(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let fields = metadata.schema().fields().iter().map(|field| {
+        if field.name() == "package_code" {
+            let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            Arc::new(Field::new(field.name(), dictionary, field.is_nullable()))
+        } else {
+            field.clone()
+        }
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    ArrowReaderMetadata::try_new(metadata.metadata().clone(), ArrowReaderOptions::new().with_schema(schema))
+}
+
+/// Reads columns of a part by name, in the order asked for, in batches of [`BATCH_ROWS`].
+pub struct PartReader {
+    reader: ParquetRecordBatchReader,
+    order: Vec<usize>,
+    path: String,
+}
+
+impl PartReader {
+    pub fn open(
+        folder: &RunFolder,
+        part: &PartFile,
+        columns: &[&str],
+        runtime: &Handle,
+    ) -> Result<Self, PartError> {
+        let file = folder.file(part);
+        let path = file.name.clone();
+        let fail =
+            |source: Box<dyn std::error::Error + Send + Sync>| PartError::Read { path: path.clone(), source };
+        let input = Input::open(&file, runtime).map_err(|error| fail(error.into()))?;
+        let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new())
+            .and_then(|metadata| with_code_dictionary(&metadata))
+            .map_err(|error| fail(error.into()))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata);
+        let schema = builder.schema().clone();
+        let mut indexes = Vec::with_capacity(columns.len());
+        for column in columns {
+            let index = schema
+                .index_of(column)
+                .map_err(|_| PartError::Column { path: path.clone(), column: (*column).to_owned() })?;
+            indexes.push(index);
+        }
+        let mut sorted = indexes.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let order = indexes.iter().map(|index| sorted.partition_point(|other| other < index)).collect();
+        let mask = ProjectionMask::roots(builder.parquet_schema(), sorted);
+        let reader = builder
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| fail(error.into()))?;
+        Ok(Self { reader, order, path })
+    }
+}
+
+impl Iterator for PartReader {
+    type Item = Result<RecordBatch, PartError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        Some(
+            batch
+                .and_then(|batch| batch.project(&self.order))
+                .map_err(|source| PartError::Read { path: self.path.clone(), source: Box::new(source) }),
+        )
+    }
+}

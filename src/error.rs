@@ -1,0 +1,106 @@
+//! Everything that can end a command, with its exit code and what to do about it.
+
+use crate::config::ConfigError;
+use crate::engine::scratch::ScratchError;
+use crate::features::FeatureError;
+use crate::generate::GenerateError;
+use crate::neighbours::NeighbourError;
+use crate::recommendations::RecommendationError;
+use crate::runs::RunError;
+use crate::segments::SegmentError;
+use crate::transactions::InputError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    #[error(transparent)]
+    Segments(#[from] SegmentError),
+    #[error(transparent)]
+    Neighbours(#[from] NeighbourError),
+    #[error(transparent)]
+    Recommendations(#[from] RecommendationError),
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error("the query failed")]
+    Query(#[source] Box<datafusion::error::DataFusionError>),
+    #[error("only SELECT is allowed: {statement}")]
+    NotReadOnly { statement: String },
+    #[error("customer {customer} is not in run {run}")]
+    UnknownCustomer { customer: String, run: String },
+    #[error("cannot {action}")]
+    Io {
+        action: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot {action}")]
+    Arrow {
+        action: &'static str,
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    #[error("a table cannot be read")]
+    Part(#[from] crate::engine::part::PartError),
+}
+
+impl Error {
+    /// 2 usage or configuration, 3 data contract, 1 anything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::NotReadOnly { .. } => 2,
+            Self::Segments(SegmentError::MoreThanCustomers { .. }) => 2,
+            Self::Generate(GenerateError::OutOfRange { .. } | GenerateError::Period { .. }) => 2,
+            Self::Input(error) => input_code(error),
+            Self::Features(FeatureError::Input(error)) => input_code(error),
+            _ => 1,
+        }
+    }
+
+    /// What to do, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(ConfigError::UnknownKey { .. } | ConfigError::Invalid { .. }) => {
+                Some("`packwise config show` lists every key with its value and meaning".into())
+            }
+            Self::Input(error) | Self::Features(FeatureError::Input(error)) => error.hint(),
+            Self::Segments(SegmentError::MoreThanCustomers { customers, .. }) => {
+                Some(format!("set segments.k to {customers} or less, or to 0 to choose by silhouette"))
+            }
+            Self::Run(RunError::NoRun { .. }) => Some("publish one with `packwise run -c FILE`".into()),
+            Self::Run(RunError::UnknownRun { .. }) => {
+                Some("`packwise runs list` shows the published runs".into())
+            }
+            Self::Run(RunError::Locked { .. }) | Self::Scratch(ScratchError::Locked { .. }) => {
+                Some("wait for it to end, or give this run another output.path and resources.scratch".into())
+            }
+            Self::Run(RunError::Unwritable { .. }) => {
+                Some("check that output.path exists and may be written to".into())
+            }
+            Self::Scratch(ScratchError::Unwritable { .. }) => {
+                Some("set resources.scratch to a folder on a local disk that may be written to".into())
+            }
+            Self::NotReadOnly { .. } => {
+                Some("published tables cannot be changed; write results with --format parquet".into())
+            }
+            Self::Generate(error) => error.hint().map(str::to_owned),
+            _ => None,
+        }
+    }
+}
+
+fn input_code(error: &InputError) -> u8 {
+    match error {
+        InputError::Bucket(_) | InputError::Part(_) | InputError::Batch(_) | InputError::LostColumn => 1,
+        _ => 3,
+    }
+}

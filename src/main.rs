@@ -1,0 +1,20 @@
+//! The packwise command: parse, run, print what failed and what to do, exit code.
+
+use clap::Parser;
+use packwise::cli::Cli;
+use packwise::commands;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match commands::dispatch(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprint!("{}", commands::render::failure(&error, cli.json));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Exact search: every query against every point, in blocks.
+//!
+//! Cost: pool × queries distances (3 G a second and core at 16 dimensions), so 200,000 points answer
+//! 15,000 lookups a second and core. Memory: the pool once. For small pools and as the measure of the
+//! other indexes' recall.
+
+use super::index::{
+    IndexError, Nearest, NeighbourIndex, Neighbours, SearchError, check_points, check_queries,
+};
+use crate::numerics::blocks::{Blocks, LANES};
+
+/// Queries that walk over the pool together, so that their candidates stay in the second-level cache.
+const BATCH: usize = 1024;
+
+/// Bytes of the pool that stay in the second-level cache while a batch of queries passes.
+const TILE: usize = 128 << 10;
+
+/// All points in their order.
+#[derive(Clone, Debug)]
+pub struct Exact {
+    points: Blocks,
+}
+
+impl Exact {
+    /// Takes row-major points of `dims` columns; all values must be finite.
+    pub fn build(points: &[f32], dims: usize) -> Result<Self, IndexError> {
+        check_points(points, dims)?;
+        Ok(Self { points: Blocks::from_rows(points, dims) })
+    }
+}
+
+impl NeighbourIndex for Exact {
+    fn len(&self) -> usize {
+        self.points.slots()
+    }
+
+    fn dims(&self) -> usize {
+        self.points.dims()
+    }
+
+    fn search(
+        &self,
+        queries: &[f32],
+        k: usize,
+        exclude: Option<&[u32]>,
+        out: &mut Neighbours,
+    ) -> Result<(), SearchError> {
+        let dims = self.dims();
+        check_queries(queries, dims, k, exclude)?;
+        out.begin(k);
+        for (batch, queries) in queries.chunks(BATCH * dims).enumerate() {
+            let count = queries.len() / dims;
+            let mut best = Nearest::new(count, k, exclude.map(|all| &all[batch * BATCH..][..count]));
+            scan_all(&self.points, queries, &mut best);
+            out.extend(&best);
+        }
+        Ok(())
+    }
+}
+
+/// Offers every point to every query.
+pub(super) fn scan_all(points: &Blocks, queries: &[f32], best: &mut Nearest) {
+    let dims = points.dims();
+    let tile = (TILE / (dims * LANES * size_of::<f32>())).max(1);
+    for first in (0..points.blocks()).step_by(tile) {
+        let blocks = first..(first + tile).min(points.blocks());
+        let (fours, rest) = queries.split_at(queries.len() / (4 * dims) * 4 * dims);
+        for (group, rows) in fours.chunks_exact(4 * dims).enumerate() {
+            let rows = std::array::from_fn::<_, 4, _>(|q| &rows[q * dims..][..dims]);
+            scan(points, rows, std::array::from_fn(|q| group * 4 + q), blocks.clone(), best);
+        }
+        for (one, row) in rest.chunks_exact(dims).enumerate() {
+            scan(points, [row], [fours.len() / dims + one], blocks.clone(), best);
+        }
+    }
+}
+
+fn scan<const Q: usize>(
+    points: &Blocks,
+    rows: [&[f32]; Q],
+    queries: [usize; Q],
+    blocks: std::ops::Range<usize>,
+    best: &mut Nearest,
+) {
+    let thresholds = queries.map(|query| best.threshold(query));
+    let position = |slot: usize| (slot < points.slots()).then_some(slot as u32);
+    points.scan(rows, blocks, thresholds, |q, block, distances| {
+        best.offer_block(queries[q], distances, |lane| position(block * LANES + lane))
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_and_tiles_do_not_show() {
+        // More queries than a batch, more points than a tile, on a line so that answers are known.
+        let points: Vec<f32> = (0..5000).map(|i| i as f32).collect();
+        let queries: Vec<f32> = (0..2051).map(|i| i as f32 + 0.25).collect();
+        let index = Exact::build(&points, 1).expect("points");
+        let mut out = Neighbours::new();
+        index.search(&queries, 3, None, &mut out).expect("queries");
+        assert_eq!(out.queries(), 2051);
+        for query in 1..2051 {
+            let here = query as u32;
+            let expected = ([here, here + 1, here - 1], [0.0625, 0.5625, 1.5625]);
+            assert_eq!(out.of(query), (&expected.0[..], &expected.1[..]));
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Candidates: the customers of high-revenue segments, bounded by hash, with what they buy.
+
+use super::NeighbourError;
+use super::calibrate::{self, BuildOptions, BuiltIndex, IndexKind, Sample};
+use super::index::NOTHING;
+use super::vectors::VectorModel;
+use crate::config::Config;
+use crate::config::resolve::{CandidateRule, IndexChoice};
+use crate::engine::part::{PartFile, PartWriter, RunFolder, id_text};
+use crate::engine::{Engine, workers};
+use crate::features::Features;
+use crate::numerics::sample::{HashSample, Sampled};
+use crate::segments::Segments;
+use crate::segments::part_view::{PartView, ranks};
+use crate::tables::{CustomerType, NEIGHBOUR_CANDIDATES};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex};
+
+/// Decides which customers are in a pool; other than the seed of the sample that models are fitted
+/// on, so that the customers who measure recall are no likelier than others to be in the pool.
+const POOL_SEED: u64 = 0x706f_6f6c;
+
+/// A customer whose purchases are an example.
+struct Candidate {
+    vector: Box<[f32]>,
+    /// Package rank and share of the customer's decayed purchases.
+    packages: Box<[(u32, f32)]>,
+    segment: u32,
+}
+
+/// Candidates with their index.
+pub struct Pool {
+    /// Ascending; position i is the candidate of index position i.
+    hashes: Vec<u64>,
+    pub ids: Vec<Box<[u8]>>,
+    offsets: Vec<usize>,
+    packages: Vec<(u32, f32)>,
+    pub built: BuiltIndex,
+}
+
+impl Pool {
+    /// What a candidate bought: package rank and share of its decayed purchases.
+    pub fn bought(&self, position: u32) -> &[(u32, f32)] {
+        let position = position as usize;
+        &self.packages[self.offsets[position]..self.offsets[position + 1]]
+    }
+
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+}
+
+/// Where a customer is among candidates in the order of their hashes; [`NOTHING`] if nowhere.
+fn position(hashes: &[u64], ids: &[Box<[u8]>], hash: u64, id: &[u8]) -> u32 {
+    let first = hashes.partition_point(|known| *known < hash);
+    (first..hashes.len())
+        .take_while(|at| hashes[*at] == hash)
+        .find(|at| *ids[*at] == *id)
+        .map_or(NOTHING, |at| at as u32)
+}
+
+/// The figures of the index for summary and manifest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IndexQuality {
+    pub candidates: usize,
+    pub kind: String,
+    pub recall: f64,
+    pub recall_standard_error: f64,
+    pub recall_queries: usize,
+    pub recall_wanted: f64,
+    pub reached: bool,
+    pub effort: Option<usize>,
+    pub why: String,
+}
+
+/// Pools, and which segment looks into which.
+pub struct Neighbourhood {
+    pub vectors: VectorModel,
+    pub pools: Vec<Pool>,
+    of_segment: Vec<Option<usize>>,
+    hasher: HashSample<()>,
+    pub table: PartFile,
+    pub quality: Vec<IndexQuality>,
+}
+
+impl Neighbourhood {
+    /// The pool that customers of a segment (from 0) look into.
+    pub fn pool_of(&self, segment: u32) -> Option<usize> {
+        self.of_segment.get(segment as usize).copied().flatten()
+    }
+
+    /// A customer's position in a pool, [`NOTHING`] if it is no member.
+    pub fn position(&self, pool: usize, id: &[u8]) -> u32 {
+        let pool = &self.pools[pool];
+        position(&pool.hashes, &pool.ids, self.hasher.hash(id), id)
+    }
+}
+
+/// Which segments form which pool: (segments in the pool, segments that look into it).
+fn pools_by_rule(segments: &Segments, rule: CandidateRule) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let k = segments.model.k as u32;
+    match rule {
+        CandidateRule::RevenueShare => {
+            let high = (0..k).filter(|s| segments.profiles[*s as usize].high_revenue).collect();
+            vec![(high, (0..k).collect())]
+        }
+        CandidateRule::AboveOwn => {
+            let each = |s: u32| segments.profiles[s as usize].revenue_per_customer;
+            (0..k)
+                .map(|own| {
+                    let above: Vec<u32> = (0..k).filter(|other| each(*other) > each(own)).collect();
+                    // Nobody is above the top segment: it learns from itself.
+                    (if above.is_empty() { vec![own] } else { above }, vec![own])
+                })
+                .collect()
+        }
+    }
+}
+
+/// Collects candidates and builds the index. None when there is nobody to learn from. Memory: the
+/// pools (about 0.4 KiB a candidate, twice while they are collected) and a part for each thread.
+pub fn build(
+    features: &Features,
+    segments: &Segments,
+    config: &Config,
+    engine: &Engine,
+    folder: &RunFolder,
+    customer_type: CustomerType,
+) -> Result<Option<Neighbourhood>, NeighbourError> {
+    let settings = &config.neighbours;
+    let scaled = &segments.sample_rows;
+    let Some(vectors) = VectorModel::fit(
+        &features.sample,
+        scaled,
+        segments.model.behaviour.dims(),
+        features.packages.len(),
+        settings,
+        config.seed,
+        engine.threads,
+    )?
+    else {
+        return Ok(None);
+    };
+    let rule = pools_by_rule(segments, settings.candidates);
+    let capacity = (settings.pool / rule.len()).max(1);
+    let seed = config.seed ^ POOL_SEED;
+    let samples: Vec<Mutex<HashSample<Candidate>>> =
+        rule.iter().map(|_| Mutex::new(HashSample::new(capacity, seed))).collect();
+    collect(features, segments, &vectors, &rule, &samples, settings.min_active_days as f64, engine, folder)?;
+
+    let hasher = HashSample::new(1, seed);
+    let (sample_vectors, sample_segments) =
+        recall_sample(features, segments, &vectors, settings.recall_sample)?;
+    let mut neighbourhood = Neighbourhood {
+        of_segment: vec![None; segments.model.k],
+        pools: Vec::new(),
+        hasher,
+        table: PartFile { path: String::new(), rows: 0, bytes: 0, checksum: String::new(), customers: None },
+        quality: Vec::new(),
+        vectors,
+    };
+    let mut candidates: std::collections::BTreeMap<Box<[u8]>, (u32, usize)> = Default::default();
+    for (sample, (_, askers)) in samples.into_iter().zip(&rule) {
+        let sampled = sample.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_sorted();
+        if sampled.is_empty() {
+            continue;
+        }
+        for one in &sampled {
+            candidates.insert(one.key.clone(), (one.payload.segment, one.payload.packages.len()));
+        }
+        let dims = neighbourhood.vectors.dims();
+        let queries: Vec<(usize, &[f32])> = sample_vectors
+            .chunks_exact(dims)
+            .enumerate()
+            .filter(|(customer, _)| askers.contains(&sample_segments[*customer]))
+            .collect();
+        let pool =
+            build_pool(sampled, &queries, features, dims, config, engine.threads, &neighbourhood.hasher)?;
+        let (wanted, built) = (settings.recall, &pool.built);
+        neighbourhood.quality.push(IndexQuality {
+            candidates: pool.len(),
+            kind: built.kind.to_string(),
+            recall: built.measured_recall.mean,
+            recall_standard_error: built.measured_recall.standard_error,
+            recall_queries: built.measured_recall.queries,
+            recall_wanted: wanted,
+            reached: built.measured_recall.mean >= wanted,
+            effort: built.effort,
+            why: built.why.clone(),
+        });
+        for asker in askers {
+            neighbourhood.of_segment[*asker as usize] = Some(neighbourhood.pools.len());
+        }
+        neighbourhood.pools.push(pool);
+    }
+    if neighbourhood.pools.is_empty() {
+        return Ok(None);
+    }
+    neighbourhood.table = write_candidates(candidates, folder, customer_type)?;
+    Ok(Some(neighbourhood))
+}
+
+/// Vectors and segments of the customers that recall is measured on: the first of the sample, which
+/// are as likely to be any customer as any other.
+fn recall_sample(
+    features: &Features,
+    segments: &Segments,
+    vectors: &VectorModel,
+    size: usize,
+) -> Result<(Vec<f32>, Vec<u32>), NeighbourError> {
+    let scaled = &segments.sample_rows;
+    let dims = segments.model.behaviour.dims();
+    let count = features.sample.len().min(size);
+    let mut distances = Vec::new();
+    let placed = scaled.chunks_exact(dims).take(count);
+    let placed = placed.map(|row| segments.model.place(row, &mut distances).segment as u32).collect();
+    let bought: Vec<(Vec<u32>, Vec<f64>)> = features.sample[..count]
+        .iter()
+        .map(|c| c.packages.iter().map(|(code, weight)| (*code, f64::from(*weight))).unzip())
+        .collect();
+    let rows = bought
+        .iter()
+        .enumerate()
+        .map(|(customer, (codes, weights))| (&scaled[customer * dims..][..dims], &codes[..], &weights[..]));
+    Ok((vectors.vectors(rows)?, placed))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the pass over all parts, called once")]
+fn collect(
+    features: &Features,
+    segments: &Segments,
+    vectors: &VectorModel,
+    rule: &[(Vec<u32>, Vec<u32>)],
+    samples: &[Mutex<HashSample<Candidate>>],
+    min_active_days: f64,
+    engine: &Engine,
+    folder: &RunFolder,
+) -> Result<(), NeighbourError> {
+    let ranks = ranks(features);
+    let dims = vectors.dims();
+    workers::for_each(
+        engine.threads,
+        features.parts.len(),
+        || (),
+        |(), number| {
+            let view = PartView::read(number, features, segments, &ranks, folder, engine.runtime.handle())?;
+            let active = view.column("active_days");
+            for (sample, (members, _)) in samples.iter().zip(rule) {
+                let lock = || sample.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let wanted: Vec<(usize, String)> = {
+                    let sample = lock();
+                    (0..view.len())
+                        .filter(|c| {
+                            members.contains(&view.segments[*c]) && active.value(*c) >= min_active_days
+                        })
+                        .filter(|c| !view.bought(*c).is_empty())
+                        .map(|customer| (customer, id_text(view.ids.as_ref(), customer)))
+                        .filter(|(_, id)| sample.would_take(sample.hash(id.as_bytes())))
+                        .collect()
+                };
+                let points = vectors.vectors(wanted.iter().map(|(customer, _)| {
+                    let bought = view.bought(*customer);
+                    (view.scaled_row(*customer), &view.packages[bought.clone()], &view.weights[bought])
+                }))?;
+                let mut sample = lock();
+                for ((customer, id), point) in wanted.iter().zip(points.chunks_exact(dims)) {
+                    sample.offer(id.as_bytes(), || {
+                        let bought = view.bought(*customer);
+                        let total: f64 = view.weights[bought.clone()].iter().sum();
+                        Candidate {
+                            vector: point.into(),
+                            packages: bought
+                                .map(|at| (view.packages[at], share(view.weights[at], total)))
+                                .collect(),
+                            segment: view.segments[*customer],
+                        }
+                    });
+                }
+            }
+            engine.progress.advance(view.len() as u64);
+            Ok::<(), NeighbourError>(())
+        },
+    )?;
+    Ok(())
+}
+
+/// A share of a total that may have decayed to nothing.
+pub fn share(weight: f64, total: f64) -> f32 {
+    if total > 0.0 { (weight / total) as f32 } else { 0.0 }
+}
+
+fn build_pool(
+    sampled: Vec<Sampled<Candidate>>,
+    queries: &[(usize, &[f32])],
+    features: &Features,
+    dims: usize,
+    config: &Config,
+    threads: usize,
+    hasher: &HashSample<()>,
+) -> Result<Pool, NeighbourError> {
+    let mut points = Vec::with_capacity(sampled.len() * dims);
+    let (mut hashes, mut ids) = (Vec::with_capacity(sampled.len()), Vec::with_capacity(sampled.len()));
+    let (mut offsets, mut packages) = (vec![0], Vec::new());
+    for Sampled { hash, key, payload } in sampled {
+        points.extend_from_slice(&payload.vector);
+        packages.extend_from_slice(&payload.packages);
+        offsets.push(packages.len());
+        hashes.push(hash);
+        ids.push(key);
+    }
+    let settings = &config.neighbours;
+    let flat: Vec<f32> = queries.iter().flat_map(|(_, vector)| vector.iter().copied()).collect();
+    // A pool that nobody of the sample looks into is still measured: on itself.
+    let flat = if flat.is_empty() { points[..dims].to_vec() } else { flat };
+    let exclude: Vec<u32> = queries
+        .iter()
+        .map(|(customer, _)| {
+            let id = &features.sample[*customer].id;
+            position(&hashes, &ids, hasher.hash(id), id)
+        })
+        .collect();
+    let kind = match settings.index {
+        IndexChoice::Auto => IndexKind::Auto,
+        IndexChoice::Cells => IndexKind::Cells,
+        IndexChoice::Exact => IndexKind::Exact,
+        IndexChoice::Hnsw => IndexKind::Hnsw,
+    };
+    let exclude = (!exclude.is_empty()).then_some(&exclude[..]);
+    let wanted = BuildOptions {
+        kind,
+        k: settings.k,
+        recall_wanted: settings.recall.max(f64::MIN_POSITIVE),
+        seed: config.seed,
+        threads,
+    };
+    let built = calibrate::build(&points, dims, Sample { queries: &flat, exclude }, &wanted)?;
+    Ok(Pool { hashes, ids, offsets, packages, built })
+}
+
+fn write_candidates(
+    candidates: std::collections::BTreeMap<Box<[u8]>, (u32, usize)>,
+    folder: &RunFolder,
+    customer_type: CustomerType,
+) -> Result<PartFile, NeighbourError> {
+    let text = |id: &[u8]| String::from_utf8_lossy(id).into_owned();
+    let mut rows: Vec<(String, u32, usize)> =
+        candidates.into_iter().map(|(id, (segment, packages))| (text(&id), segment, packages)).collect();
+    let ids: ArrayRef = match customer_type {
+        CustomerType::Integer => {
+            rows.sort_by_key(|(id, _, _)| id.parse::<i64>().unwrap_or(i64::MAX));
+            Arc::new(Int64Array::from_iter_values(
+                rows.iter().map(|(id, _, _)| id.parse().unwrap_or(i64::MAX)),
+            ))
+        }
+        CustomerType::Text => Arc::new(StringArray::from_iter_values(rows.iter().map(|(id, _, _)| id))),
+    };
+    let schema = NEIGHBOUR_CANDIDATES.schema(customer_type);
+    let mut writer = PartWriter::create(folder, NEIGHBOUR_CANDIDATES.name, 0, schema.clone())?;
+    writer.write(&RecordBatch::try_new(
+        schema,
+        vec![
+            ids,
+            Arc::new(Int64Array::from_iter_values(
+                rows.iter().map(|(_, segment, _)| i64::from(*segment) + 1),
+            )),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, _, packages)| *packages as i64))),
+        ],
+    )?)?;
+    Ok(writer.finish()?)
+}

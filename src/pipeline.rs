@@ -1,0 +1,281 @@
+//! The flow from input files to a published run, as straight-line code.
+
+use crate::charts;
+use crate::config::{Config, Layers};
+use crate::engine::Engine;
+use crate::engine::memory::peak_resident_bytes;
+use crate::engine::part::{PartFile, PartWriter, RunFolder};
+use crate::engine::scratch::Scratch;
+use crate::error::Error;
+use crate::features::{self, Features};
+use crate::neighbours::pool;
+use crate::recommendations;
+use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality, TableFiles};
+use crate::runs::{NewRun, Output};
+use crate::segments::{self, Segments};
+use crate::tables::{self, CustomerType, Table};
+use crate::transactions::catalogue::{self, Package};
+use crate::transactions::quality::QualityReport;
+use crate::transactions::quarantine::Rejected;
+use crate::transactions::source::Plan;
+use crate::transactions::times::date_of;
+use crate::transactions::whole_customers::{Cleaned, WholeCustomers};
+use crate::transactions::{self, Transactions};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use chrono::{DateTime, SecondsFormat, Utc};
+use std::collections::BTreeMap;
+
+/// Input that has been looked at and may be read: files listed, schemas checked, catalogue read.
+pub struct Checked {
+    pub plan: Plan,
+    pub catalogue: Option<Vec<Package>>,
+}
+
+/// Looks at everything that can be wrong before any work.
+pub fn check_input(config: &Config, engine: &Engine) -> Result<Checked, Error> {
+    let runtime = engine.runtime.handle();
+    let plan = Plan::open(&config.transactions, runtime)?;
+    let catalogue = config
+        .catalogue
+        .as_ref()
+        .map(|settings| catalogue::read(settings, &config.money, runtime))
+        .transpose()?;
+    Ok(Checked { plan, catalogue })
+}
+
+/// The main job: reads the transactions once and publishes every table as one run.
+///
+/// `started` names the run. Memory: within `config.resources.memory` for the whole process.
+pub fn run(
+    config: &Config,
+    layers: &Layers,
+    engine: &Engine,
+    started: DateTime<Utc>,
+) -> Result<Manifest, Error> {
+    let progress = &engine.progress;
+    let Checked { plan, catalogue } = check_input(config, engine)?;
+    let scratch = Scratch::open(&config.resources.scratch)?;
+    let output = Output::create(&config.output, engine.runtime.handle())?;
+    let identity = identity(&plan);
+    let id = format!("{}-{}", started.format("%Y%m%dT%H%M%SZ"), &identity.fingerprint[..8]);
+    let run: NewRun = output.begin(&id, scratch.path())?;
+    let folder = &run.folder;
+
+    progress.begin("transactions", plan.rows);
+    let transactions = transactions::shuffle(&plan, catalogue, config, engine, &scratch, folder)?;
+    progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
+
+    progress.begin("features", transactions.counts.good);
+    let features = features::build(&transactions, config, engine, &scratch, folder)?;
+    progress.end(transactions.counts.good, features.customers, 0);
+    let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
+    let customer_type = transactions.customer_type;
+
+    progress.begin("segments", sweep_rows(config, &features));
+    let segments = segments::build(&features, config, engine, folder, customer_type)?;
+    progress.end(features.customers, features.customers, 0);
+
+    progress.begin("neighbours", features.customers);
+    let neighbourhood = pool::build(&features, &segments, config, engine, folder, customer_type)?;
+    let candidates = neighbourhood.as_ref().map_or(0, |found| found.table.rows);
+    progress.end(features.customers, candidates, 0);
+
+    progress.begin("recommendations", features.customers);
+    let offers = recommendations::build(
+        &features,
+        &segments,
+        neighbourhood.as_ref(),
+        transactions.as_of_day,
+        config,
+        engine,
+        folder,
+        customer_type,
+    )?;
+    progress.end(features.customers, offers.figures.offers, 0);
+
+    progress.begin("publish", 1);
+    let mut tables = Published { folder, customer_type, tables: BTreeMap::new() };
+    tables.write(&tables::DATA_QUALITY, report.batch().map_err(table_failed)?)?;
+    let mut quarantine = vec![transactions.quarantine.clone()];
+    quarantine.extend(features.late_quarantine.clone());
+    tables.add(&tables::QUARANTINE, quarantine, None);
+    tables.add(&tables::PACKAGES, vec![features.package_table.clone()], None);
+    let of = |part: fn(&features::FeatureParts) -> &PartFile| {
+        features.parts.iter().map(|p| part(p).clone()).collect()
+    };
+    tables.add(&tables::CUSTOMER_FEATURES, of(|parts| &parts.features), Some(&features.schema));
+    tables.add(&tables::CUSTOMER_PACKAGES, of(|parts| &parts.packages), None);
+    tables
+        .write(&tables::SEGMENT_SWEEP, segments::sweep_batch(&segments.model.sweep).map_err(table_failed)?)?;
+    tables.add(&tables::CUSTOMER_SEGMENTS, segments.parts.clone(), None);
+    tables.write(
+        &tables::SEGMENT_PROFILES,
+        segments::profile_batch(&segments.profiles).map_err(table_failed)?,
+    )?;
+    if let Some(neighbourhood) = &neighbourhood {
+        tables.add(&tables::NEIGHBOUR_CANDIDATES, vec![neighbourhood.table.clone()], None);
+    }
+    if config.neighbours.publish {
+        tables.add(&tables::CUSTOMER_NEIGHBOURS, offers.neighbours.clone(), None);
+    }
+    tables.add(&tables::RECOMMENDATIONS, offers.parts.clone(), None);
+    tables.add(&tables::RECOMMENDATION_SHORTFALLS, offers.shortfalls.clone(), None);
+    let extras = draw(&segments, folder)?;
+    let tables = tables.tables;
+    let rows = tables.values().map(|table| table.rows).sum();
+    progress.end(rows, rows, 0);
+
+    let manifest = Manifest {
+        format: FORMAT,
+        run_id: run.id.clone(),
+        started_at: started.to_rfc3339_opts(SecondsFormat::Secs, true),
+        finished_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+        packwise_version: env!("CARGO_PKG_VERSION").to_owned(),
+        as_of: date_of(transactions.as_of_day).to_string(),
+        input: identity,
+        config: layers
+            .entries()
+            .into_iter()
+            .map(|(key, value, _)| (key, serde_json::to_value(value).unwrap_or_default()))
+            .collect(),
+        tables,
+        extras,
+        quality: Quality {
+            data: report.measures,
+            customers: features.customers,
+            purchases: features.purchases,
+            revenue: features.revenue as f64 / transactions.scale,
+            segments: segments.model.k,
+            silhouette: segments.model.sweep.iter().find(|row| row.chosen).map(|row| row.point.silhouette),
+            neighbours: neighbourhood.map_or_else(Vec::new, |found| found.quality),
+            offers: offers.figures,
+        },
+        stages: progress.figures(),
+        peak_memory_bytes: peak_resident_bytes(),
+    };
+    output.publish(&manifest)?;
+    progress.finish();
+    Ok(manifest)
+}
+
+/// What `packwise check` does: the same pass and the same cleaning as a run, nothing published.
+pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
+    let Checked { plan, catalogue } = check_input(config, engine)?;
+    let scratch = Scratch::open(&config.resources.scratch)?;
+    let folder = RunFolder::Local { root: scratch.path().join("check") };
+    // The contract is judged by the caller, who wants to see the whole report first.
+    let lenient = Config { max_rejected_share: 1.0, ..config.clone() };
+    engine.progress.begin("transactions", plan.rows);
+    let transactions = transactions::shuffle(&plan, catalogue, &lenient, engine, &scratch, &folder)?;
+    engine.progress.end(
+        transactions.counts.rows,
+        transactions.counts.good,
+        transactions.buckets.spilled_bytes(),
+    );
+    engine.progress.begin("customers", transactions.counts.good);
+    let (cleaned, customers) = clean_all(&transactions, engine)?;
+    engine.progress.end(transactions.counts.good, customers, 0);
+    engine.progress.finish();
+    Ok(QualityReport::new(&plan, &transactions, cleaned, customers))
+}
+
+fn clean_all(transactions: &Transactions, engine: &Engine) -> Result<(Cleaned, u64), Error> {
+    let states = crate::engine::workers::for_each(
+        engine.threads,
+        transactions.buckets.count(),
+        || (Cleaned::default(), 0u64),
+        |(cleaned, customers), number| -> Result<(), Error> {
+            let rows = transactions.buckets.take(number).map_err(transactions::InputError::from)?;
+            engine.progress.advance(rows.len() as u64);
+            let whole = WholeCustomers::new(rows, transactions, &mut Rejected::new(None, 0));
+            cleaned.merge(whole.cleaned);
+            *customers += arrow::array::Array::len(&whole.ids) as u64;
+            Ok(())
+        },
+    )?;
+    let mut all = (Cleaned::default(), 0);
+    for (cleaned, customers) in states {
+        all.0.merge(cleaned);
+        all.1 += customers;
+    }
+    Ok(all)
+}
+
+/// BLAKE3 over what identifies the input files.
+fn identity(plan: &Plan) -> InputIdentity {
+    let mut hasher = blake3::Hasher::new();
+    for source in &plan.sources {
+        let file = &source.file;
+        hasher.update(format!("{}\u{0}{}\u{0}{}\n", file.name, file.bytes, file.modified).as_bytes());
+    }
+    InputIdentity {
+        files: plan.sources.len(),
+        rows: plan.rows,
+        bytes: plan.bytes,
+        fingerprint: hasher.finalize().to_hex().to_string(),
+    }
+}
+
+/// Rows that the segment stage goes through, for the progress bar: the sample once for every k, then
+/// everybody.
+fn sweep_rows(config: &Config, features: &Features) -> u64 {
+    let tried = match config.segments.k {
+        crate::config::resolve::SegmentCount::Fixed(_) => 0,
+        crate::config::resolve::SegmentCount::Sweep { from, to, step } => ((to - from) / step + 1) as u64,
+    };
+    tried * features.sample.len() as u64 + features.customers
+}
+
+/// The charts of a run.
+fn draw(segments: &Segments, folder: &RunFolder) -> Result<Vec<PartFile>, Error> {
+    let mut extras = Vec::new();
+    let points: Vec<charts::SweepPoint> = segments.model.sweep.iter().map(|row| row.point.clone()).collect();
+    if !points.is_empty() {
+        extras.push(folder.put("segment_sweep.svg", charts::sweep(&points, segments.model.k).into_bytes())?);
+    }
+    let bars: Vec<charts::SegmentBar> = segments
+        .profiles
+        .iter()
+        .map(|profile| charts::SegmentBar {
+            name: format!("{}", profile.segment),
+            customers: profile.customers,
+            customers_share: profile.customer_share,
+            revenue_share: profile.revenue_share,
+            revenue_per_customer: profile.revenue_per_customer,
+        })
+        .collect();
+    extras.push(folder.put("segments.svg", charts::segments(&bars).into_bytes())?);
+    Ok(extras)
+}
+
+/// The tables of a run, being listed.
+struct Published<'a> {
+    folder: &'a RunFolder,
+    customer_type: CustomerType,
+    tables: BTreeMap<String, TableFiles>,
+}
+
+impl Published<'_> {
+    /// Lists files; the schema is the contract's unless the table is open-ended.
+    fn add(&mut self, table: &Table, files: Vec<PartFile>, schema: Option<&Schema>) {
+        let contract = table.schema(self.customer_type);
+        let fields = schema.map_or_else(|| contract.fields().clone(), |schema| schema.fields().clone());
+        let columns =
+            fields.iter().map(|field| (field.name().clone(), field.data_type().to_string())).collect();
+        self.tables.insert(table.name.to_owned(), TableFiles::new(table, files, columns));
+    }
+
+    /// Writes a small table in one part.
+    fn write(&mut self, table: &Table, batch: RecordBatch) -> Result<(), Error> {
+        let mut writer = PartWriter::create(self.folder, table.name, 0, batch.schema())?;
+        writer.write(&batch)?;
+        let file = writer.finish()?;
+        self.add(table, vec![file], None);
+        Ok(())
+    }
+}
+
+fn table_failed(source: arrow::error::ArrowError) -> Error {
+    Error::Arrow { action: "make a table", source }
+}

@@ -1,0 +1,112 @@
+//! What must not be offered: rules over packages, made once, and over a customer and a package.
+
+use crate::config::resolve::Recommendations;
+use crate::features::Features;
+
+/// Why a package was left out for a customer; the order is the order of the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Excluded {
+    Retired,
+    Denied,
+    ServiceType,
+    PriceStep,
+    Active,
+}
+
+impl Excluded {
+    pub const ALL: [Self; 5] =
+        [Self::Retired, Self::Denied, Self::ServiceType, Self::PriceStep, Self::Active];
+
+    /// As the shortfall table says it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Retired => "retired",
+            Self::Denied => "on the deny list",
+            Self::ServiceType => "of a service type that is not offered",
+            Self::PriceStep => "above the price step",
+            Self::Active => "still active",
+        }
+    }
+}
+
+/// The rules, resolved against the packages of the run.
+pub struct Rules {
+    /// By package rank: why nobody is offered it.
+    never: Vec<Option<Excluded>>,
+    /// Minor units, by package rank.
+    prices: Vec<Option<i64>>,
+    /// Microseconds that a purchase lasts; None where rule or validity is missing.
+    lasts: Vec<Option<i64>>,
+    max_price_step: Option<f64>,
+    as_of_micros: i64,
+}
+
+/// What a rule needs to know of a customer.
+#[derive(Debug, Clone, Copy)]
+pub struct CustomerFacts {
+    /// Currency units in minor units: what a purchase usually costs the customer; 0 if unknown.
+    pub usual_price: f64,
+}
+
+impl Rules {
+    /// `as_of_day`: the last day of the data, since 1970.
+    pub fn new(settings: &Recommendations, features: &Features, as_of_day: i64) -> Self {
+        let never = features
+            .packages
+            .iter()
+            .zip(&features.retired)
+            .map(|(package, retired)| {
+                let service = package.service_type.as_ref();
+                let in_list = |list: &[String]| service.is_some_and(|service| list.contains(service));
+                if *retired {
+                    Some(Excluded::Retired)
+                } else if settings.deny_packages.contains(&package.code) {
+                    Some(Excluded::Denied)
+                } else if in_list(&settings.deny_service_types)
+                    || !(settings.allow_service_types.is_empty() || in_list(&settings.allow_service_types))
+                {
+                    Some(Excluded::ServiceType)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let lasts = features
+            .packages
+            .iter()
+            .map(|package| {
+                let days =
+                    package.validity_days.filter(|days| settings.exclude_active && days.is_finite())?;
+                Some((days * 86_400e6) as i64)
+            })
+            .collect();
+        Self {
+            never,
+            prices: features.packages.iter().map(|package| package.price).collect(),
+            lasts,
+            max_price_step: settings.max_price_step,
+            as_of_micros: (as_of_day + 1) * 86_400_000_000,
+        }
+    }
+
+    /// Why a package is not offered to a customer, if it is not; `last` is when the customer last
+    /// bought it, in microseconds since 1970.
+    pub fn excluded(&self, package: u32, customer: CustomerFacts, last: Option<i64>) -> Option<Excluded> {
+        let package = package as usize;
+        if let Some(reason) = self.never[package] {
+            return Some(reason);
+        }
+        if let (Some(step), Some(price)) = (self.max_price_step, self.prices[package])
+            && customer.usual_price > 0.0
+            && price as f64 > step * customer.usual_price
+        {
+            return Some(Excluded::PriceStep);
+        }
+        if let (Some(lasts), Some(last)) = (self.lasts[package], last)
+            && last + lasts > self.as_of_micros
+        {
+            return Some(Excluded::Active);
+        }
+        None
+    }
+}

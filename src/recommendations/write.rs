@@ -1,0 +1,327 @@
+//! Offers, shortfalls and neighbours of one part to Parquet, a bounded batch at a time.
+
+use super::reasons;
+use super::rules::Excluded;
+use super::score::{Answer, Offer};
+use crate::config::Config;
+use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
+use crate::features::Features;
+use crate::features::bucket::dictionary;
+use crate::neighbours::pool::Pool;
+use crate::tables::{self, CustomerType, Table};
+use arrow::array::{
+    ArrayBuilder, ArrayRef, BooleanBuilder, DictionaryArray, Float64Builder, Int32Array, Int32Builder,
+    Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder,
+    UInt32Builder,
+};
+use arrow::compute::take;
+use arrow::datatypes::{Int32Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// Rows of a batch.
+const BATCH: usize = 32_768;
+/// Text columns of `recommendations` that repeat and travel as dictionaries.
+const REPEATING: [&str; 3] = ["package_code", "source", "reason"];
+
+/// Codes and prices of the packages, shared by all writers.
+pub struct Codes {
+    names: ArrayRef,
+    /// Currency units.
+    prices: Vec<Option<f64>>,
+    scale: f64,
+}
+
+impl Codes {
+    pub fn new(features: &Features, scale: f64) -> Self {
+        Self {
+            names: Arc::new(StringArray::from_iter_values(features.packages.iter().map(|p| p.code.as_str()))),
+            prices: features.packages.iter().map(|p| p.price.map(|minor| minor as f64 / scale)).collect(),
+            scale,
+        }
+    }
+}
+
+/// An offer with what its row needs besides.
+pub struct Row<'a> {
+    /// From 0.
+    pub rank: usize,
+    pub offer: &'a Offer,
+    pub times: i64,
+    pub days_ago: i64,
+    pub consulted: usize,
+    pub segment: u32,
+}
+
+/// The files of one part.
+pub struct Written {
+    pub offers: PartFile,
+    pub shortfalls: Option<PartFile>,
+    pub neighbours: Option<PartFile>,
+}
+
+/// Writes one part. Memory: 32,768 rows and what the Parquet writer holds.
+pub struct OfferWriter<'a> {
+    codes: &'a Codes,
+    folder: &'a RunFolder,
+    number: usize,
+    customer_type: CustomerType,
+    top: usize,
+    ids: Option<ArrayRef>,
+    schema: SchemaRef,
+    writer: PartWriter,
+    rows: OfferRows,
+    shortfalls: (UInt32Builder, Int64Builder, StringBuilder),
+    shortfall_writer: Option<PartWriter>,
+    publish_neighbours: bool,
+    near: (UInt32Builder, Int64Builder, StringBuilder, Float64Builder),
+    neighbour_writer: Option<PartWriter>,
+    reason: String,
+}
+
+#[derive(Default)]
+struct OfferRows {
+    customers: UInt32Builder,
+    ranks: Int64Builder,
+    packages: Int32Builder,
+    scores: Float64Builder,
+    prices: Float64Builder,
+    expected: Float64Builder,
+    is_new: BooleanBuilder,
+    segments: Int64Builder,
+    sources: StringDictionaryBuilder<Int32Type>,
+    neighbours: Int64Builder,
+    consulted: Int64Builder,
+    reasons: StringDictionaryBuilder<Int32Type>,
+}
+
+impl<'a> OfferWriter<'a> {
+    pub fn create(
+        folder: &'a RunFolder,
+        number: usize,
+        customer_type: CustomerType,
+        codes: &'a Codes,
+        config: &Config,
+    ) -> Result<Self, PartError> {
+        let table = &tables::RECOMMENDATIONS;
+        let schema = Arc::new(Schema::new(
+            table
+                .schema(customer_type)
+                .fields()
+                .iter()
+                .map(|field| {
+                    if REPEATING.contains(&field.name().as_str()) {
+                        dictionary(field)
+                    } else {
+                        field.as_ref().clone()
+                    }
+                })
+                .collect::<Vec<_>>(),
+        ));
+        Ok(Self {
+            writer: PartWriter::create(folder, table.name, number, schema.clone())?,
+            codes,
+            folder,
+            number,
+            customer_type,
+            top: config.recommendations.top,
+            ids: None,
+            schema,
+            rows: OfferRows::default(),
+            shortfalls: Default::default(),
+            shortfall_writer: None,
+            publish_neighbours: config.neighbours.publish,
+            near: Default::default(),
+            neighbour_writer: None,
+            reason: String::new(),
+        })
+    }
+
+    /// Minor units of a currency unit.
+    pub fn scale(&self) -> f64 {
+        self.codes.scale
+    }
+
+    /// Adds an offer to the customer at `customer` of `ids`.
+    pub fn offer(
+        &mut self,
+        ids: &ArrayRef,
+        customer: usize,
+        row: &Row,
+    ) -> Result<(), super::RecommendationError> {
+        self.ids = Some(ids.clone());
+        let Row { offer, .. } = row;
+        let rows = &mut self.rows;
+        rows.customers.append_value(customer as u32);
+        rows.ranks.append_value(row.rank as i64 + 1);
+        rows.packages.append_value(offer.package as i32);
+        rows.scores.append_value(offer.score);
+        let price = self.codes.prices[offer.package as usize];
+        rows.prices.append_option(price);
+        rows.expected.append_option(price.map(|price| price * offer.score));
+        rows.is_new.append_value(offer.bought.is_none());
+        rows.segments.append_value(i64::from(row.segment) + 1);
+        rows.sources.append_value(offer.source.text());
+        rows.neighbours.append_value(i64::from(offer.neighbours));
+        rows.consulted.append_value(row.consulted as i64);
+        reasons::write(&mut self.reason, offer, row.times, row.days_ago, row.consulted, row.segment);
+        rows.reasons.append_value(&self.reason);
+        if rows.ranks.len() >= BATCH {
+            self.flush_offers()?;
+        }
+        Ok(())
+    }
+
+    /// Says why a customer has fewer offers than wanted.
+    pub fn shortfall(
+        &mut self,
+        ids: &ArrayRef,
+        customer: usize,
+        answer: &Answer,
+    ) -> Result<(), super::RecommendationError> {
+        self.ids = Some(ids.clone());
+        let mut reason = String::new();
+        for (rule, count) in Excluded::ALL.iter().zip(answer.excluded).filter(|(_, count)| *count > 0) {
+            if !reason.is_empty() {
+                reason.push_str(", ");
+            }
+            reason.push_str(&format!("{count} {}", rule.text()));
+        }
+        let reason = if reason.is_empty() {
+            "too few packages are sold".to_owned()
+        } else {
+            format!("candidates left out: {reason}")
+        };
+        let (customers, offers, reasons) = &mut self.shortfalls;
+        customers.append_value(customer as u32);
+        offers.append_value(answer.offers.len() as i64);
+        reasons.append_value(reason);
+        if offers.len() >= BATCH {
+            self.flush_shortfalls()?;
+        }
+        Ok(())
+    }
+
+    /// Adds the neighbours of a customer, if they are to be published.
+    pub fn neighbours(
+        &mut self,
+        ids: &ArrayRef,
+        customer: usize,
+        pool: &Pool,
+        (positions, squared): (&[u32], &[f32]),
+    ) -> Result<(), super::RecommendationError> {
+        if !self.publish_neighbours {
+            return Ok(());
+        }
+        self.ids = Some(ids.clone());
+        let (customers, ranks, neighbours, distances) = &mut self.near;
+        for (rank, (position, squared)) in positions.iter().zip(squared).enumerate() {
+            customers.append_value(customer as u32);
+            ranks.append_value(rank as i64 + 1);
+            neighbours.append_value(String::from_utf8_lossy(&pool.ids[*position as usize]));
+            distances.append_value(f64::from(*squared).sqrt());
+        }
+        if ranks.len() >= BATCH {
+            self.flush_neighbours()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the part.
+    pub fn finish(mut self) -> Result<Written, super::RecommendationError> {
+        self.flush_offers()?;
+        self.flush_shortfalls()?;
+        self.flush_neighbours()?;
+        Ok(Written {
+            offers: self.writer.finish()?,
+            shortfalls: self.shortfall_writer.map(PartWriter::finish).transpose()?,
+            neighbours: self.neighbour_writer.map(PartWriter::finish).transpose()?,
+        })
+    }
+
+    fn ids_at(&self, customers: &mut UInt32Builder) -> Result<ArrayRef, ArrowError> {
+        match &self.ids {
+            Some(ids) => take(ids, &customers.finish(), None),
+            None => Ok(arrow::array::new_empty_array(&self.customer_type.data_type())),
+        }
+    }
+
+    fn flush_offers(&mut self) -> Result<(), super::RecommendationError> {
+        let mut rows = std::mem::take(&mut self.rows);
+        if rows.ranks.is_empty() {
+            return Ok(());
+        }
+        let packages: Int32Array = rows.packages.finish();
+        let batch = RecordBatch::try_new(
+            self.schema.clone(),
+            vec![
+                self.ids_at(&mut rows.customers)?,
+                Arc::new(rows.ranks.finish()),
+                Arc::new(DictionaryArray::try_new(packages, self.codes.names.clone())?),
+                Arc::new(rows.scores.finish()),
+                Arc::new(rows.prices.finish()),
+                Arc::new(rows.expected.finish()),
+                Arc::new(rows.is_new.finish()),
+                Arc::new(rows.segments.finish()),
+                Arc::new(rows.sources.finish()),
+                Arc::new(rows.neighbours.finish()),
+                Arc::new(rows.consulted.finish()),
+                Arc::new(rows.reasons.finish()),
+            ],
+        )?;
+        Ok(self.writer.write(&batch)?)
+    }
+
+    fn flush_shortfalls(&mut self) -> Result<(), super::RecommendationError> {
+        let (mut customers, mut offers, mut reasons) = std::mem::take(&mut self.shortfalls);
+        if offers.is_empty() {
+            return Ok(());
+        }
+        let offers = offers.finish();
+        let wanted = Int64Array::from(vec![self.top as i64; offers.len()]);
+        let columns: Vec<ArrayRef> = vec![
+            self.ids_at(&mut customers)?,
+            Arc::new(offers),
+            Arc::new(wanted),
+            Arc::new(reasons.finish()),
+        ];
+        let (folder, number) = (self.folder, self.number);
+        let table = &tables::RECOMMENDATION_SHORTFALLS;
+        append(&mut self.shortfall_writer, table, self.customer_type, folder, number, columns)
+    }
+
+    fn flush_neighbours(&mut self) -> Result<(), super::RecommendationError> {
+        let (mut customers, mut ranks, mut neighbours, mut distances) = std::mem::take(&mut self.near);
+        if ranks.is_empty() {
+            return Ok(());
+        }
+        let texts: ArrayRef = Arc::new(neighbours.finish());
+        let columns: Vec<ArrayRef> = vec![
+            self.ids_at(&mut customers)?,
+            Arc::new(ranks.finish()),
+            arrow::compute::cast(&texts, &self.customer_type.data_type())?,
+            Arc::new(distances.finish()),
+        ];
+        let (folder, number) = (self.folder, self.number);
+        let table = &tables::CUSTOMER_NEIGHBOURS;
+        append(&mut self.neighbour_writer, table, self.customer_type, folder, number, columns)
+    }
+}
+
+/// Appends to a table that has a part only if it has rows.
+fn append(
+    writer: &mut Option<PartWriter>,
+    table: &Table,
+    customer_type: CustomerType,
+    folder: &RunFolder,
+    number: usize,
+    columns: Vec<ArrayRef>,
+) -> Result<(), super::RecommendationError> {
+    let schema = table.schema(customer_type);
+    let batch = RecordBatch::try_new(schema.clone(), columns)?;
+    let open = match writer {
+        Some(open) => open,
+        none => none.insert(PartWriter::create(folder, table.name, number, schema)?),
+    };
+    Ok(open.write(&batch)?)
+}

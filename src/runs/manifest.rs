@@ -1,0 +1,85 @@
+//! The manifest: what a run is. A run without one does not exist.
+
+use crate::engine::part::PartFile;
+use crate::engine::progress::StageFigures;
+use crate::neighbours::pool::IndexQuality;
+use crate::recommendations::OfferFigures;
+use crate::tables::Table;
+use crate::transactions::quality::Measure;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of this layout; readers refuse a newer one.
+pub const FORMAT: u32 = 1;
+
+/// Everything there is to know of a published run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    pub run_id: String,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    pub finished_at: String,
+    pub packwise_version: String,
+    /// Last day of the data.
+    pub as_of: String,
+    pub input: InputIdentity,
+    /// Every key of the configuration with its value.
+    pub config: BTreeMap<String, serde_json::Value>,
+    pub tables: BTreeMap<String, TableFiles>,
+    /// Files beside the tables, such as charts.
+    pub extras: Vec<PartFile>,
+    pub quality: Quality,
+    pub stages: Vec<StageFigures>,
+    pub peak_memory_bytes: u64,
+}
+
+/// What was read: enough to tell whether anything changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputIdentity {
+    pub files: usize,
+    pub rows: u64,
+    pub bytes: u64,
+    /// BLAKE3 over names, sizes and times of change of all input files.
+    pub fingerprint: String,
+}
+
+/// One published table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TableFiles {
+    pub rows: u64,
+    pub bytes: u64,
+    pub grain: String,
+    pub key: Vec<String>,
+    /// Column and type, in order.
+    pub columns: Vec<(String, String)>,
+    pub files: Vec<PartFile>,
+}
+
+/// How good the data and the models were.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Quality {
+    pub data: Vec<Measure>,
+    pub customers: u64,
+    pub purchases: i64,
+    /// Currency units.
+    pub revenue: f64,
+    pub segments: usize,
+    pub silhouette: Option<f64>,
+    pub neighbours: Vec<IndexQuality>,
+    pub offers: OfferFigures,
+}
+
+impl TableFiles {
+    /// Lists the files of a table; `columns` as the files hold them.
+    pub fn new(table: &Table, files: Vec<PartFile>, columns: Vec<(String, String)>) -> Self {
+        Self {
+            rows: files.iter().map(|file| file.rows).sum(),
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            grain: table.grain.to_owned(),
+            key: table.key.iter().map(|column| (*column).to_owned()).collect(),
+            columns,
+            files,
+        }
+    }
+}

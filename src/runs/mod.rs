@@ -1,0 +1,266 @@
+//! Runs in the output folder: begin, publish, list, open.
+//!
+//! A run is the immutable folder `runs/<run id>/`. Its manifest is written last, by one
+//! create-if-absent; until then no reader can see it, and the next run removes what a killed one left.
+
+pub mod manifest;
+
+use crate::engine::location::{self, LocationError};
+use crate::engine::part::{PartError, RunFolder, remote_path};
+use futures::TryStreamExt;
+use manifest::{FORMAT, Manifest};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+const MANIFEST: &str = "manifest.json";
+/// Marks a folder as a run that packwise has begun.
+const STARTED: &str = "_started.json";
+
+/// Why runs cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot write to the output {path}")]
+    Unwritable {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("another run is writing to {path}")]
+    Locked { path: String },
+    #[error("cannot read the runs in {path}")]
+    Unreadable {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("there is no published run in {path}")]
+    NoRun { path: String },
+    #[error("there is no run {id} in {path}")]
+    UnknownRun { id: String, path: String },
+    #[error("run {id} was published already")]
+    Published { id: String },
+    #[error("the manifest of run {id} cannot be read")]
+    BadManifest {
+        id: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("run {id} has format {found}, this packwise reads up to {FORMAT}")]
+    NewerFormat { id: String, found: u32 },
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    #[error(transparent)]
+    Part(#[from] PartError),
+}
+
+/// The output: a local folder or a URL.
+pub struct Output {
+    name: String,
+    store: Arc<dyn ObjectStore>,
+    prefix: StorePath,
+    local: Option<PathBuf>,
+    runtime: Handle,
+}
+
+/// A run being written; holds the lock on a local output.
+pub struct NewRun {
+    pub id: String,
+    pub folder: RunFolder,
+    _lock: Option<File>,
+}
+
+impl Output {
+    /// Opens an output for reading; a missing folder has no runs.
+    pub fn open(path: &str, runtime: &Handle) -> Result<Self, RunError> {
+        let local = match path.strip_prefix("file://") {
+            Some(local) => Some(PathBuf::from(local)),
+            None if location::is_url(path) => None,
+            None => Some(PathBuf::from(path)),
+        };
+        let (store, prefix) = match &local {
+            Some(folder) if folder.is_dir() => {
+                let store = LocalFileSystem::new_with_prefix(folder).map_err(|source| {
+                    RunError::Unreadable { path: path.to_owned(), source: Box::new(source) }
+                })?;
+                (Arc::new(store) as Arc<dyn ObjectStore>, StorePath::default())
+            }
+            Some(_) => (
+                Arc::new(object_store::memory::InMemory::new()) as Arc<dyn ObjectStore>,
+                StorePath::default(),
+            ),
+            None => location::open_url(path)?,
+        };
+        Ok(Self { name: path.to_owned(), store, prefix, local, runtime: runtime.clone() })
+    }
+
+    /// Opens an output for writing: makes the folder and proves that it can be written to.
+    pub fn create(path: &str, runtime: &Handle) -> Result<Self, RunError> {
+        if let Some(folder) = match path.strip_prefix("file://") {
+            Some(local) => Some(local),
+            None if location::is_url(path) => None,
+            None => Some(path),
+        } {
+            std::fs::create_dir_all(Path::new(folder).join("runs"))
+                .map_err(|source| unwritable(path, source))?;
+        }
+        Self::open(path, runtime)
+    }
+
+    fn run_path(&self, id: &str, name: &str) -> StorePath {
+        remote_path(&self.prefix, &format!("runs/{id}/{name}"))
+    }
+
+    /// Begins a run: locks a local output, removes what killed runs left there, and writes the first
+    /// file of the new one, so that an unwritable output fails now and not after the work.
+    pub fn begin(&self, id: &str, staging: &Path) -> Result<NewRun, RunError> {
+        let lock = self.local.as_deref().map(|folder| self.lock(folder)).transpose()?;
+        if let Some(folder) = &self.local {
+            remove_unfinished(&folder.join("runs")).map_err(|source| unwritable(&self.name, source))?;
+        }
+        let published = self.list()?;
+        let mut unique = id.to_owned();
+        let mut number = 1;
+        while published.contains(&unique) {
+            number += 1;
+            unique = format!("{id}-{number}");
+        }
+        let folder = self.folder(&unique, staging);
+        folder
+            .put(STARTED, format!("{{\"run_id\": \"{unique}\"}}\n").into_bytes())
+            .map_err(|source| unwritable(&self.name, source))?;
+        Ok(NewRun { id: unique, folder, _lock: lock })
+    }
+
+    fn lock(&self, folder: &Path) -> Result<File, RunError> {
+        let path = folder.join(".packwise.lock");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(|source| unwritable(&self.name, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(RunError::Locked { path: self.name.clone() }),
+            Err(TryLockError::Error(source)) => Err(unwritable(&self.name, source)),
+        }
+    }
+
+    /// The folder of a run.
+    pub fn folder(&self, id: &str, staging: &Path) -> RunFolder {
+        match &self.local {
+            Some(folder) => RunFolder::Local { root: folder.join("runs").join(id) },
+            None => RunFolder::Remote {
+                store: self.store.clone(),
+                prefix: self.run_path(id, "").clone(),
+                staging: staging.to_owned(),
+                runtime: self.runtime.clone(),
+            },
+        }
+    }
+
+    /// Makes a run visible.
+    pub fn publish(&self, manifest: &Manifest) -> Result<(), RunError> {
+        let id = &manifest.run_id;
+        let text = serde_json::to_vec_pretty(manifest)
+            .map_err(|source| RunError::BadManifest { id: id.clone(), source })?;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let path = self.run_path(id, MANIFEST);
+        match self.runtime.block_on(self.store.put_opts(&path, PutPayload::from(text), options)) {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(RunError::Published { id: id.clone() }),
+            Err(source) => Err(unwritable(&self.name, source)),
+        }
+    }
+
+    /// Ids of the published runs, oldest first (ids begin with the time of their start).
+    pub fn list(&self) -> Result<Vec<String>, RunError> {
+        let runs = remote_path(&self.prefix, "runs");
+        let found = self.runtime.block_on(async {
+            let listed = self.store.list_with_delimiter(Some(&runs)).await?;
+            let mut ids = Vec::new();
+            for folder in listed.common_prefixes {
+                match self.store.head(&remote_path(&folder, MANIFEST)).await {
+                    Ok(_) => ids.extend(folder.filename().map(str::to_owned)),
+                    Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(ids)
+        });
+        let mut ids = found.map_err(|source: object_store::Error| self.unreadable(source))?;
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The manifest of a run, of the newest without an id.
+    pub fn manifest(&self, id: Option<&str>) -> Result<Manifest, RunError> {
+        let id = match id {
+            Some(id) => id.to_owned(),
+            None => self.list()?.pop().ok_or_else(|| RunError::NoRun { path: self.name.clone() })?,
+        };
+        let path = self.run_path(&id, MANIFEST);
+        let bytes = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await });
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(RunError::UnknownRun { id, path: self.name.clone() });
+            }
+            Err(source) => return Err(self.unreadable(source)),
+        };
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|source| RunError::BadManifest { id: id.clone(), source })?;
+        if manifest.format > FORMAT {
+            return Err(RunError::NewerFormat { id, found: manifest.format });
+        }
+        Ok(manifest)
+    }
+
+    /// Writes a file beside the runs, replacing an older one; returns its name.
+    pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<String, RunError> {
+        let path = remote_path(&self.prefix, name);
+        self.runtime
+            .block_on(self.store.put(&path, PutPayload::from(bytes)))
+            .map_err(|source| unwritable(&self.name, source))?;
+        Ok(format!("{}/{name}", self.name.trim_end_matches('/')))
+    }
+
+    /// Every file under a run, for tests and garbage collection.
+    pub fn files(&self, id: &str) -> Result<Vec<String>, RunError> {
+        let prefix = remote_path(&self.prefix, &format!("runs/{id}"));
+        let listed = self.runtime.block_on(self.store.list(Some(&prefix)).try_collect::<Vec<_>>());
+        let mut files: Vec<String> = listed
+            .map_err(|source| self.unreadable(source))?
+            .into_iter()
+            .map(|object| object.location.to_string())
+            .collect();
+        files.sort();
+        Ok(files)
+    }
+
+    fn unreadable(&self, source: object_store::Error) -> RunError {
+        RunError::Unreadable { path: self.name.clone(), source: Box::new(source) }
+    }
+}
+
+fn unwritable(path: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RunError {
+    RunError::Unwritable { path: path.to_owned(), source: source.into() }
+}
+
+/// Removes run folders that were begun by packwise and never published. The caller holds the lock.
+fn remove_unfinished(runs: &Path) -> std::io::Result<()> {
+    let Ok(entries) = std::fs::read_dir(runs) else { return Ok(()) };
+    for entry in entries {
+        let folder = entry?.path();
+        if folder.join(STARTED).is_file() && !folder.join(MANIFEST).exists() {
+            tracing::info!(folder = %folder.display(), "removing an unfinished run");
+            std::fs::remove_dir_all(&folder)?;
+        }
+    }
+    Ok(())
+}

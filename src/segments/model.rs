@@ -1,0 +1,209 @@
+//! Segments fitted on the sample: scaling, the sweep over k, the final k-means.
+
+use super::SegmentError;
+use crate::charts::SweepPoint;
+use crate::config::resolve::{SegmentAlgorithm, SegmentCount, Segments};
+use crate::features::SampledCustomer;
+use crate::features::behaviour::BehaviourColumn;
+use crate::numerics::blocks::{Blocks, LANES};
+use crate::numerics::kmeans::{self, Algorithm, KMeans, Options};
+use crate::numerics::scaling::Scaling;
+use crate::numerics::silhouette;
+
+/// Behaviour columns with a fitted scale; also what similarity vectors start from.
+#[derive(Debug, Clone)]
+pub struct ScaledBehaviour {
+    /// Those with any value in the sample.
+    pub columns: Vec<BehaviourColumn>,
+    pub scaling: Scaling,
+}
+
+impl ScaledBehaviour {
+    /// Fits the scale and scales the sample: row-major, one row a sampled customer.
+    pub fn fit(
+        columns: &[BehaviourColumn],
+        sample: &[SampledCustomer],
+    ) -> Result<(Self, Vec<f32>), SegmentError> {
+        let known: Vec<usize> = (0..columns.len())
+            .filter(|column| sample.iter().any(|customer| customer.behaviour[*column].is_finite()))
+            .collect();
+        let values: Vec<Vec<f64>> = known
+            .iter()
+            .map(|column| sample.iter().map(|customer| f64::from(customer.behaviour[*column])).collect())
+            .collect();
+        let kinds: Vec<_> = known.iter().map(|column| columns[*column].kind).collect();
+        let scaling = Scaling::fit(&values, &kinds)?;
+        let mut rows = vec![0f32; sample.len() * known.len()];
+        let mut row = vec![0f64; known.len()];
+        for (customer, out) in rows.chunks_exact_mut(known.len().max(1)).enumerate() {
+            for (value, column) in row.iter_mut().zip(&values) {
+                *value = column[customer];
+            }
+            scaling.apply(&row, out)?;
+        }
+        let columns = known.into_iter().map(|column| columns[column].clone()).collect();
+        Ok((Self { columns, scaling }, rows))
+    }
+
+    pub fn dims(&self) -> usize {
+        self.columns.len()
+    }
+}
+
+/// One number of segments that was tried.
+#[derive(Debug, Clone)]
+pub struct SweepRow {
+    pub point: SweepPoint,
+    pub iterations: usize,
+    pub chosen: bool,
+}
+
+/// Fitted segments; segment 1 has the most revenue per customer in the sample.
+pub struct SegmentModel {
+    pub behaviour: ScaledBehaviour,
+    centres: Blocks,
+    pub k: usize,
+    pub sweep: Vec<SweepRow>,
+}
+
+/// A customer's place among the segments.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// From 0.
+    pub segment: usize,
+    pub distance: f64,
+    /// How much farther the second nearest centre is; 0 with one segment.
+    pub margin: f64,
+}
+
+impl SegmentModel {
+    /// Fits on the scaled sample (row-major, in the order of the customers' hashes).
+    ///
+    /// Memory: the sample twice. Time: one k-means for every k of the sweep.
+    pub fn fit(
+        behaviour: ScaledBehaviour,
+        rows: &[f32],
+        sample: &[SampledCustomer],
+        settings: &Segments,
+        customers: u64,
+        seed: u64,
+        threads: usize,
+        progress: impl Fn(u64),
+    ) -> Result<Self, SegmentError> {
+        let dims = behaviour.dims();
+        let n = sample.len();
+        let options = Options {
+            max_iterations: settings.max_iterations,
+            threads,
+            algorithm: match settings.algorithm {
+                SegmentAlgorithm::Lloyd => Algorithm::Lloyd,
+                SegmentAlgorithm::Linfa => Algorithm::Linfa,
+            },
+            ..Options::new(1, seed)
+        };
+        let (k, sweep) = match settings.k {
+            SegmentCount::Fixed(k) if k as u64 > customers => {
+                return Err(SegmentError::MoreThanCustomers { k, customers });
+            }
+            SegmentCount::Fixed(k) => (k.min(n), Vec::new()),
+            // One customer or two cannot be parted.
+            SegmentCount::Sweep { .. } if n < 3 => (1, Vec::new()),
+            SegmentCount::Sweep { from, to, step } => {
+                let tried: Vec<usize> = (from..=to).step_by(step).filter(|k| *k < n).collect();
+                let tried = if tried.is_empty() { vec![2] } else { tried };
+                sweep(rows, dims, &tried, settings, &options, progress)?
+            }
+        };
+        let fitted = kmeans::fit(rows, dims, &Options { k, starts: settings.starts, ..options })?;
+        let centres = by_revenue(&fitted, rows, sample);
+        Ok(Self { behaviour, centres: Blocks::from_rows(&centres, dims), k, sweep })
+    }
+
+    /// The nearest segment of one scaled row; ties to the lower number.
+    pub fn place(&self, row: &[f32], distances: &mut Vec<f32>) -> Place {
+        distances.resize(self.centres.blocks() * LANES, 0.0);
+        self.centres.distances(row, 0..self.centres.blocks(), distances);
+        let (mut best, mut first, mut second) = (0, f32::INFINITY, f32::INFINITY);
+        for (segment, distance) in distances[..self.k].iter().enumerate() {
+            if *distance < first {
+                (best, second, first) = (segment, first, *distance);
+            } else if *distance < second {
+                second = *distance;
+            }
+        }
+        let distance = f64::from(first).sqrt();
+        let margin = if second.is_finite() { f64::from(second).sqrt() - distance } else { 0.0 };
+        Place { segment: best, distance, margin }
+    }
+}
+
+/// Tries every k on the sample. The silhouette is taken on the same customers for every k, dealt into
+/// folds that are stratified by one reference clustering, so that the difference between two k is not
+/// the difference between two samples.
+fn sweep(
+    rows: &[f32],
+    dims: usize,
+    tried: &[usize],
+    settings: &Segments,
+    options: &Options,
+    progress: impl Fn(u64),
+) -> Result<(usize, Vec<SweepRow>), SegmentError> {
+    let n = rows.len() / dims;
+    let judged = n.min(settings.silhouette_sample);
+    let judged_rows = &rows[..judged * dims];
+    let mut labels = vec![0; judged];
+    let mut distances = vec![0.0; judged];
+    let reference = tried[tried.len() / 4];
+    let repeats = settings.silhouette_repeats.min(judged / 2).max(2);
+    let mut folds: Option<Vec<u32>> = None;
+    let mut order: Vec<usize> = tried.to_vec();
+    // The reference comes first: its labels deal the folds.
+    order.sort_by_key(|k| (*k != reference, *k));
+    let mut sweep = Vec::with_capacity(tried.len());
+    for k in order {
+        let fitted = kmeans::fit(rows, dims, &Options { k, ..options.clone() })?;
+        fitted.assign(judged_rows, &mut labels, &mut distances);
+        let folds = folds.get_or_insert_with(|| silhouette::stratified_folds(&labels, repeats, options.seed));
+        let judged =
+            silhouette::stratified_repeats(judged_rows, dims, &labels, folds, repeats, options.threads);
+        // A clustering that puts a whole fold into one segment has no silhouette there.
+        let (mean, standard_error) = judged.map_or((f64::NAN, f64::NAN), |r| (r.mean, r.standard_error));
+        sweep.push(SweepRow {
+            point: SweepPoint { k, silhouette: mean, standard_error, inertia: fitted.inertia / n as f64 },
+            iterations: fitted.iterations,
+            chosen: false,
+        });
+        progress(n as u64);
+    }
+    sweep.sort_by_key(|row| row.point.k);
+    let judged: Vec<(usize, f64, f64)> =
+        sweep.iter().map(|row| (row.point.k, row.point.silhouette, row.point.standard_error)).collect();
+    let k = silhouette::smallest_within_one_standard_error(&judged).unwrap_or(tried[0]);
+    for row in &mut sweep {
+        row.chosen = row.point.k == k;
+    }
+    Ok((k, sweep))
+}
+
+/// Centres in the order of mean revenue of the sampled customers in them, highest first.
+fn by_revenue(fitted: &KMeans, rows: &[f32], sample: &[SampledCustomer]) -> Vec<f32> {
+    let mut labels = vec![0; sample.len()];
+    let mut distances = vec![0.0; sample.len()];
+    fitted.assign(rows, &mut labels, &mut distances);
+    let mut totals = vec![(0i128, 0i128); fitted.k];
+    for (customer, label) in sample.iter().zip(&labels) {
+        let (revenue, count) = &mut totals[*label as usize];
+        *revenue += i128::from(customer.revenue);
+        *count += 1;
+    }
+    let mut order: Vec<usize> = (0..fitted.k).collect();
+    order.sort_by(|a, b| {
+        let ((ra, na), (rb, nb)) = (totals[*a], totals[*b]);
+        // Cross-multiplied means: exact, and an empty centre counts as zero revenue.
+        (rb * na.max(1)).cmp(&(ra * nb.max(1))).then(a.cmp(b))
+    });
+    order
+        .iter()
+        .flat_map(|centre| fitted.centroids[centre * fitted.dims..][..fitted.dims].iter().copied())
+        .collect()
+}

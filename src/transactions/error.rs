@@ -1,0 +1,97 @@
+//! What can be wrong with the input.
+
+use crate::engine::buckets::BucketError;
+use crate::engine::location::LocationError;
+use crate::engine::part::PartError;
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
+
+/// Why transactions or catalogue cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    #[error("cannot read {path}: it is corrupt, truncated, or not what its name says")]
+    Unreadable {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{path} has no column `{column}` (for {key}); its columns are {columns}")]
+    MissingColumn { path: String, column: String, key: String, columns: String, nearest: Option<String> },
+    #[error("column `{column}` of {path} is {found}, but {role} takes {wanted}")]
+    WrongType { path: String, column: String, role: &'static str, found: String, wanted: &'static str },
+    #[error("package `{code}` is twice in the catalogue {path}")]
+    DuplicatePackage { path: String, code: String },
+    #[error("the catalogue {path} has no rows")]
+    EmptyCatalogue { path: String },
+    #[error("package {code} in {path}: column `{column}` holds `{value}`: {wanted}")]
+    CatalogueValue { path: String, code: String, column: String, value: String, wanted: String },
+    #[error("none of the {rows} rows read is a valid transaction")]
+    NoValidRows { rows: u64 },
+    #[error(
+        "{rejected} of {rows} rows ({:.1} %) were rejected, more than contract.max_rejected_share = {limit} allows; \
+         the most frequent reason, {count} times: {reason}",
+        share * 100.0
+    )]
+    TooManyRejected { rejected: u64, rows: u64, share: f64, limit: f64, reason: &'static str, count: u64 },
+    #[error("a batch of the input could not be converted")]
+    Batch(#[source] ArrowError),
+    #[error("a mapped column was lost on the way; this is a defect of packwise")]
+    LostColumn,
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    #[error(transparent)]
+    Part(#[from] PartError),
+}
+
+impl InputError {
+    pub(super) fn batch(error: ArrowError) -> Self {
+        Self::Batch(error)
+    }
+
+    pub(super) fn lost_column() -> Self {
+        Self::LostColumn
+    }
+
+    pub(super) fn missing_column(path: &str, column: &str, key: &str, schema: &Schema) -> Self {
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let lower = column.to_lowercase();
+        let nearest = names
+            .iter()
+            .map(|name| (strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &lower), *name))
+            .filter(|(likeness, _)| *likeness >= 0.5)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, name)| name.to_owned());
+        Self::MissingColumn {
+            path: path.to_owned(),
+            column: column.to_owned(),
+            key: key.to_owned(),
+            columns: names.join(", "),
+            nearest,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Location(LocationError::NotFound { .. }) => {
+                Some("check the path; relative paths start at the folder where packwise is started".into())
+            }
+            Self::MissingColumn { nearest: Some(nearest), key, .. } => {
+                Some(format!("did you mean `{nearest}`? Set {key} = \"{nearest}\""))
+            }
+            Self::MissingColumn { key, .. } => Some(format!("set {key} to one of the columns of the file")),
+            Self::DuplicatePackage { .. } => Some("keep one row of it".into()),
+            Self::WrongType { role, .. } => {
+                Some(format!("map `{role}` to another column, or convert this one"))
+            }
+            Self::Unreadable { .. } => Some("remove or replace the file, then run again".into()),
+            Self::NoValidRows { .. } | Self::TooManyRejected { .. } => Some(
+                "`packwise check` prints every reason with its count; the rows are in the quarantine table"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}

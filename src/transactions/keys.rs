@@ -1,0 +1,127 @@
+//! Customer ids as 64-bit keys that sort as the ids do.
+//!
+//! Integers and phone-number-like text (up to 16 of `0-9 + -`) fit whole and are never stored as
+//! text. Any other text keeps eight bytes after the prefix that a sample of the ids shares, and the
+//! text itself travels beside the key.
+
+/// How ids become keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyKind {
+    /// 64-bit integers.
+    Integer,
+    /// Text of digits and signs, four bits a character.
+    Packed,
+    /// Any text: the key is what follows the prefix, and ties are settled by the text.
+    Text { prefix: Vec<u8> },
+}
+
+/// The key of an integer id: order-preserving and invertible.
+pub fn integer_key(id: i64) -> u64 {
+    (id as u64) ^ (1 << 63)
+}
+
+/// The integer behind a key.
+pub fn key_integer(key: u64) -> i64 {
+    (key ^ (1 << 63)) as i64
+}
+
+/// The key of digits and signs: four bits a character, left-aligned, so that keys order as the bytes
+/// do and differ whenever the texts differ. None for any other text and beyond 16 characters.
+pub fn pack(id: &[u8]) -> Option<u64> {
+    if id.is_empty() || id.len() > 16 {
+        return None;
+    }
+    let mut key = 0u64;
+    for byte in id {
+        let code = match byte {
+            b'+' => 1,
+            b'-' => 2,
+            b'0'..=b'9' => u64::from(byte - b'0') + 3,
+            _ => return None,
+        };
+        key = key << 4 | code;
+    }
+    Some(key << (4 * (16 - id.len())))
+}
+
+/// Appends the text behind a packed key.
+pub fn unpack(key: u64, out: &mut String) {
+    let mut rest = key;
+    while rest != 0 {
+        out.push(match rest >> 60 {
+            1 => '+',
+            2 => '-',
+            digit => char::from(b'0' + (digit as u8).saturating_sub(3)),
+        });
+        rest <<= 4;
+    }
+}
+
+/// The key of any text: 0 before the prefix, the largest after it, else the next eight bytes.
+pub fn text_key(id: &[u8], prefix: &[u8]) -> u64 {
+    match id.strip_prefix(prefix) {
+        Some(rest) => {
+            let mut bytes = [0u8; 8];
+            let taken = rest.len().min(8);
+            bytes[..taken].copy_from_slice(&rest[..taken]);
+            u64::from_be_bytes(bytes).clamp(1, u64::MAX - 1)
+        }
+        None if id < prefix => 0,
+        None => u64::MAX,
+    }
+}
+
+/// How to key text ids, judged by a sample of them.
+pub fn kind_of_sample(sample: &[String]) -> KeyKind {
+    if sample.iter().all(|id| pack(id.as_bytes()).is_some()) {
+        return KeyKind::Packed;
+    }
+    KeyKind::Text { prefix: shared_prefix(sample) }
+}
+
+/// The bytes that all of a sample begin with.
+pub fn shared_prefix(sample: &[String]) -> Vec<u8> {
+    let Some(first) = sample.first() else { return Vec::new() };
+    let shared = |id: &String| first.bytes().zip(id.bytes()).take_while(|(a, b)| a == b).count();
+    let length = sample.iter().map(shared).min().unwrap_or(0);
+    first.as_bytes()[..length].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn packed_keys_order_and_return_as_text(a in "[0-9+-]{1,16}", b in "[0-9+-]{1,16}") {
+            let (ka, kb) = (pack(a.as_bytes()).unwrap(), pack(b.as_bytes()).unwrap());
+            prop_assert_eq!(ka.cmp(&kb), a.as_bytes().cmp(b.as_bytes()));
+            let mut text = String::new();
+            unpack(ka, &mut text);
+            prop_assert_eq!(text, a);
+        }
+
+        #[test]
+        fn integer_keys_order_and_return(a: i64, b: i64) {
+            prop_assert_eq!(integer_key(a).cmp(&integer_key(b)), a.cmp(&b));
+            prop_assert_eq!(key_integer(integer_key(a)), a);
+        }
+
+        #[test]
+        fn text_keys_never_contradict_the_order(a in ".{0,12}", b in ".{0,12}", prefix in ".{0,3}") {
+            let (ka, kb) = (text_key(a.as_bytes(), prefix.as_bytes()), text_key(b.as_bytes(), prefix.as_bytes()));
+            if ka < kb { prop_assert!(a.as_bytes() < b.as_bytes()); }
+            if ka > kb { prop_assert!(a.as_bytes() > b.as_bytes()); }
+        }
+    }
+
+    #[test]
+    fn a_sample_decides_the_kind() {
+        assert_eq!(kind_of_sample(&["905301112233".into(), "+905301112234".into()]), KeyKind::Packed);
+        assert_eq!(
+            kind_of_sample(&["customer-1".into(), "customer-22".into()]),
+            KeyKind::Text { prefix: b"customer-".to_vec() }
+        );
+    }
+}

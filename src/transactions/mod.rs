@@ -1,0 +1,375 @@
+//! Stage 1: input files to buckets of whole customers.
+//!
+//! | file | does |
+//! |---|---|
+//! | [`source`] | files, schema checks, units of work, batches of the mapped columns |
+//! | [`catalogue`] | the packages on sale |
+//! | [`normalise`] | a batch to rows; reasons for rejection |
+//! | [`keys`], [`codes`], [`times`] | ids, repeated texts and times as integers |
+//! | [`quarantine`] | rejected rows, in input order |
+//! | [`whole_customers`] | a bucket sorted and cleaned |
+//! | [`quality`] | the data-quality report |
+
+pub mod catalogue;
+pub mod codes;
+mod error;
+pub mod keys;
+pub mod normalise;
+pub mod quality;
+pub mod quarantine;
+pub mod source;
+mod text_column;
+pub mod times;
+pub mod whole_customers;
+
+pub use error::InputError;
+
+use crate::config::Config;
+use crate::engine::buckets::{Buckets, Layout, splitters};
+use crate::engine::part::{PartFile, RunFolder};
+use crate::engine::scratch::Scratch;
+use crate::engine::{Engine, workers};
+use crate::tables::CustomerType;
+use catalogue::Package;
+use codes::Codes;
+use keys::KeyKind;
+use normalise::{BatchFailure, Counts, MOST_CHANNELS, Normaliser, Rules};
+use quarantine::{QuarantineWriter, Rejected};
+use source::{Plan, Role};
+
+/// Units whose customer column is read to place the buckets.
+const SAMPLED_UNITS: usize = 48;
+/// Customer ids in that sample.
+const SAMPLED_IDS: usize = 400_000;
+/// Rows read of a CSV file for that sample.
+const SAMPLED_CSV_ROWS: usize = 100_000;
+
+/// Shuffled transactions: holding one proves that the contract on rejected rows was kept.
+pub struct Transactions {
+    pub buckets: Buckets,
+    pub keys: KeyKind,
+    pub customer_type: CustomerType,
+    /// Sorted by code; a package's rank is its position.
+    pub packages: Vec<Package>,
+    package_ranks: Vec<u32>,
+    /// Sorted; a channel's rank is its position.
+    pub channel_names: Vec<String>,
+    channel_ranks: Vec<u32>,
+    /// Rows of every channel, by rank.
+    pub channel_rows: Vec<u64>,
+    /// Last day of the data, since 1970.
+    pub as_of_day: i64,
+    as_of_end: i64,
+    drop_duplicates: bool,
+    /// Minor units of a currency unit.
+    pub scale: f64,
+    pub counts: Counts,
+    pub quarantine: PartFile,
+    /// Amounts are known, from the transactions or the catalogue.
+    pub has_money: bool,
+    pub has_catalogue: bool,
+}
+
+impl Transactions {
+    /// Minor units that the catalogue asks for a package, 0 without a price.
+    fn price(&self, raw_code: u32, quantity: f32) -> i64 {
+        let rank = self.package_ranks[raw_code as usize] as usize;
+        match self.packages[rank].price {
+            Some(price) if quantity == 1.0 => price,
+            Some(price) => (price as f64 * f64::from(quantity)).round() as i64,
+            None => 0,
+        }
+    }
+}
+
+/// How the input will be cut into buckets; also what `--dry-run` shows.
+pub struct Cut {
+    pub buckets: usize,
+    pub layout: Layout,
+    pub has_money: bool,
+}
+
+/// The cut of a plan under the configuration and the memory limit.
+pub fn cut(plan: &Plan, config: &Config, packages: &[Package], engine: &Engine) -> Cut {
+    let columns = &config.transactions.columns;
+    let prices = packages.iter().any(|package| package.price.is_some());
+    let layout = Layout {
+        amounts: columns.amount.is_some(),
+        quantities: columns.quantity.is_some(),
+        transactions: columns.transaction.is_some(),
+        texts: false,
+    };
+    let buckets =
+        config.resources.buckets.unwrap_or_else(|| engine.memory.buckets(plan.rows, engine.threads));
+    Cut { buckets, layout, has_money: prices || layout.amounts }
+}
+
+/// Reads everything once: good rows to buckets, bad rows to quarantine. Memory: the limit's share for
+/// resident rows, and a batch and 1,024 rows a bucket for each thread.
+pub fn shuffle(
+    plan: &Plan,
+    packages: Option<Vec<Package>>,
+    config: &Config,
+    engine: &Engine,
+    scratch: &Scratch,
+    folder: &RunFolder,
+) -> Result<Transactions, InputError> {
+    let sample = sample_customers(plan, engine)?;
+    let kind = sample.kind.clone();
+    match shuffle_with(plan, packages.as_ref(), config, engine, scratch, folder, kind, &sample)? {
+        Some(transactions) => Ok(transactions),
+        None => {
+            // An id that the sample did not foresee: once more, with text keys.
+            let kind = KeyKind::Text { prefix: keys::shared_prefix(&sample.texts) };
+            shuffle_with(plan, packages.as_ref(), config, engine, scratch, folder, kind, &sample)?
+                .ok_or_else(InputError::lost_column)
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the whole of stage 1, called twice at the most")]
+fn shuffle_with(
+    plan: &Plan,
+    packages: Option<&Vec<Package>>,
+    config: &Config,
+    engine: &Engine,
+    scratch: &Scratch,
+    folder: &RunFolder,
+    kind: KeyKind,
+    sample: &CustomerSample,
+) -> Result<Option<Transactions>, InputError> {
+    let cut = cut(plan, config, packages.map_or(&[], Vec::as_slice), engine);
+    let layout = Layout { texts: matches!(kind, KeyKind::Text { .. }), ..cut.layout };
+    let mut keys = sample.keys(&kind);
+    let buckets = Buckets::new(
+        splitters(&mut keys, cut.buckets),
+        layout,
+        engine.memory.resident_rows(),
+        scratch.clone(),
+    );
+    let settings = &config.transactions;
+    let rules = Rules {
+        layout,
+        keys: kind,
+        packages: match packages {
+            Some(packages) => Codes::fixed(packages.iter().map(|package| package.code.as_str())),
+            None => Codes::growing(u32::MAX as usize),
+        },
+        channels: Codes::growing(MOST_CHANNELS),
+        prices: packages.map(|all| all.iter().map(|package| package.price).collect()).unwrap_or_default(),
+        has_channel: settings.columns.channel.is_some(),
+        has_amount: settings.columns.amount.is_some(),
+        scale: config.money.scale(),
+        max_amount: settings.max_amount,
+        amount_is_unit: settings.amount_is_unit,
+        returns: settings.returns,
+        as_of_end: settings.as_of.map(|date| (times::days_of(date) + 1) * times::DAY - 1),
+    };
+    let Some((counts, quarantine)) = normalise_all(plan, &rules, &buckets, engine, folder)? else {
+        return Ok(None);
+    };
+    let mut buckets = buckets;
+    if config.resources.buckets.is_none() {
+        let most = 2 * plan.rows.max(counts.rows).div_ceil(cut.buckets as u64).max(1);
+        buckets.split_large(most)?;
+    }
+
+    contract(&counts, config)?;
+    let as_of_day = match settings.as_of {
+        Some(date) => times::days_of(date),
+        None => normalise::last_day(&counts.by_day).ok_or(InputError::NoValidRows { rows: counts.rows })?,
+    };
+    let (names, package_ranks) = rules.packages.sorted();
+    let packages = match packages {
+        Some(packages) => packages.clone(),
+        None => names.into_iter().map(|code| Package { code, ..Package::default() }).collect(),
+    };
+    let (channel_names, channel_ranks) = rules.channels.sorted();
+    let mut channel_rows = vec![0; channel_names.len()];
+    for (code, rows) in counts.by_channel.iter().enumerate() {
+        channel_rows[channel_ranks[code] as usize] = *rows;
+    }
+    Ok(Some(Transactions {
+        buckets,
+        customer_type: match rules.keys {
+            KeyKind::Integer => CustomerType::Integer,
+            _ => CustomerType::Text,
+        },
+        keys: rules.keys,
+        packages,
+        package_ranks,
+        channel_names,
+        channel_ranks,
+        channel_rows,
+        as_of_day,
+        as_of_end: (as_of_day + 1) * times::DAY - 1,
+        drop_duplicates: settings.drop_duplicates,
+        scale: config.money.scale(),
+        counts,
+        quarantine,
+        has_money: cut.has_money,
+        has_catalogue: config.catalogue.is_some(),
+    }))
+}
+
+/// The pass itself; None if the keys turned out too narrow for the ids.
+fn normalise_all(
+    plan: &Plan,
+    rules: &Rules,
+    buckets: &Buckets,
+    engine: &Engine,
+    folder: &RunFolder,
+) -> Result<Option<(Counts, PartFile)>, InputError> {
+    let quarantine = QuarantineWriter::create(folder, 0)?;
+    let runtime = engine.runtime.handle();
+    let work = |state: &mut (Normaliser, crate::engine::buckets::Scatterer), number: usize| {
+        let unit = plan.units[number];
+        let (normaliser, scatterer) = state;
+        let mut rejected = Rejected::new(Some(plan.sources[unit.source].file.name.clone()), unit.first_row);
+        for batch in plan.read(unit, runtime)? {
+            let batch = batch?;
+            normaliser.normalise(&batch, &mut rejected)?;
+            scatterer.scatter(&normaliser.rows).map_err(InputError::from)?;
+            rejected.base += batch.rows as u64;
+            if rejected.is_full() {
+                quarantine.flush(number, &mut rejected).map_err(InputError::from)?;
+            }
+            engine.progress.advance(batch.rows as u64);
+        }
+        quarantine.finish_unit(number, &mut rejected).map_err(InputError::from)?;
+        Ok(())
+    };
+    let states = workers::for_each(
+        engine.threads,
+        plan.units.len(),
+        || (Normaliser::new(rules), buckets.scatterer()),
+        |state, number| work(state, number).inspect_err(|_: &BatchFailure| quarantine.stop()),
+    );
+    let states = match states {
+        Ok(states) => states,
+        Err(BatchFailure::Keys(_)) => return Ok(None),
+        Err(BatchFailure::Input(error)) => return Err(error),
+    };
+    let mut counts = Counts::default();
+    for (normaliser, mut scatterer) in states {
+        scatterer.finish()?;
+        counts.merge(&normaliser.counts);
+    }
+    Ok(Some((counts, quarantine.finish()?)))
+}
+
+fn contract(counts: &Counts, config: &Config) -> Result<(), InputError> {
+    if counts.good == 0 {
+        return Err(InputError::NoValidRows { rows: counts.rows });
+    }
+    let rejected = counts.rejected_rows();
+    let share = rejected as f64 / counts.rows.max(1) as f64;
+    if share > config.max_rejected_share {
+        let (reason, count) = normalise::Reason::ALL
+            .iter()
+            .map(|reason| (reason.text(), counts.rejected[*reason as usize]))
+            .max_by_key(|(_, count)| *count)
+            .unwrap_or_default();
+        return Err(InputError::TooManyRejected {
+            rejected,
+            rows: counts.rows,
+            share,
+            limit: config.max_rejected_share,
+            reason,
+            count,
+        });
+    }
+    Ok(())
+}
+
+/// Ids from units spread over the input: where to put the bucket limits, and how to key text.
+struct CustomerSample {
+    kind: KeyKind,
+    integers: Vec<u64>,
+    texts: Vec<String>,
+}
+
+impl CustomerSample {
+    fn keys(&self, kind: &KeyKind) -> Vec<u64> {
+        match kind {
+            KeyKind::Integer => self.integers.clone(),
+            KeyKind::Packed => self.texts.iter().filter_map(|id| keys::pack(id.as_bytes())).collect(),
+            KeyKind::Text { prefix } => {
+                self.texts.iter().map(|id| keys::text_key(id.as_bytes(), prefix)).collect()
+            }
+        }
+    }
+}
+
+fn sample_customers(plan: &Plan, engine: &Engine) -> Result<CustomerSample, InputError> {
+    let runtime = engine.runtime.handle();
+    let chosen: Vec<usize> = if plan.units.len() <= SAMPLED_UNITS {
+        (0..plan.units.len()).collect()
+    } else {
+        (0..SAMPLED_UNITS).map(|part| part * plan.units.len() / SAMPLED_UNITS).collect()
+    };
+    let per_unit = SAMPLED_IDS / chosen.len().max(1);
+    let samples = workers::for_each(
+        engine.threads,
+        chosen.len(),
+        Vec::new,
+        |sample: &mut Vec<(usize, Vec<u64>, Vec<String>)>, number| {
+            let unit = plan.units[chosen[number]];
+            let is_csv = plan.is_csv(unit);
+            let rows = if is_csv { SAMPLED_CSV_ROWS as u64 } else { unit.rows };
+            let step = (rows as usize / per_unit.max(1)).max(1);
+            let (mut integers, mut texts, mut row) = (Vec::new(), Vec::new(), 0);
+            for batch in plan.read_customers(unit, runtime)? {
+                let batch = batch?;
+                let column = batch.column(Role::Customer).ok_or_else(InputError::lost_column)?;
+                let first = row_of_step(row, step);
+                if plan.integer_customers {
+                    integers.extend(integer_ids(column, first, step)?);
+                } else {
+                    texts.extend(text_ids(column, first, step)?);
+                }
+                row += batch.rows;
+                if is_csv && row >= SAMPLED_CSV_ROWS {
+                    break;
+                }
+            }
+            sample.push((number, integers, texts));
+            Ok::<(), InputError>(())
+        },
+    )?;
+    let mut parts: Vec<_> = samples.into_iter().flatten().collect();
+    parts.sort_by_key(|(number, _, _)| *number);
+    let (mut integers, mut texts) = (Vec::new(), Vec::new());
+    for (_, some_integers, some_texts) in parts {
+        integers.extend(some_integers);
+        texts.extend(some_texts);
+    }
+    let kind = if plan.integer_customers { KeyKind::Integer } else { keys::kind_of_sample(&texts) };
+    Ok(CustomerSample { kind, integers, texts })
+}
+
+/// The first row of a batch that starts at `row` to be on the grid of `step`.
+fn row_of_step(row: usize, step: usize) -> usize {
+    row.next_multiple_of(step) - row
+}
+
+fn integer_ids(column: &arrow::array::ArrayRef, first: usize, step: usize) -> Result<Vec<u64>, InputError> {
+    use arrow::array::{Array, AsArray};
+    let cast = arrow::compute::cast(column, &arrow::datatypes::DataType::Int64).map_err(InputError::batch)?;
+    let ids = cast.as_primitive::<arrow::datatypes::Int64Type>();
+    Ok((first..ids.len())
+        .step_by(step)
+        .filter(|row| ids.is_valid(*row))
+        .map(|row| keys::integer_key(ids.value(row)))
+        .collect())
+}
+
+fn text_ids(column: &arrow::array::ArrayRef, first: usize, step: usize) -> Result<Vec<String>, InputError> {
+    let ids = text_column::TextColumn::new(column).map_err(InputError::batch)?;
+    Ok((first..column.len())
+        .step_by(step)
+        .filter_map(|row| ids.get(row))
+        .filter(|id| !id.trim().is_empty())
+        .map(str::to_owned)
+        .collect())
+}

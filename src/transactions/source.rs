@@ -1,0 +1,403 @@
+//! The input files: their schemas checked before any work, cut into units, and read as batches of the
+//! mapped columns.
+
+use super::InputError;
+use super::text_column::is_code;
+use super::times::is_time;
+use crate::config::resolve::{FileFormat, Transactions};
+use crate::engine::input::Input;
+use crate::engine::location::{self, InputFile};
+use arrow::array::{ArrayRef, StringArray};
+use arrow::csv::reader::Format;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Rows of a batch on the way through the normaliser.
+const BATCH: usize = 32_768;
+/// Bytes that a CSV row is taken to have when rows are estimated, and how much packing saves.
+const CSV_ROW_BYTES: u64 = 48;
+const CSV_PACKING: u64 = 6;
+
+/// The mapped columns, in the order in which batches hold them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Customer,
+    Package,
+    Time,
+    Channel,
+    Amount,
+    Quantity,
+    Transaction,
+}
+
+/// One batch: an array for every role, None where the role is not mapped.
+pub struct Batch {
+    pub columns: [Option<ArrayRef>; 7],
+    pub rows: usize,
+}
+
+impl Batch {
+    pub fn column(&self, role: Role) -> Option<&ArrayRef> {
+        self.columns[role as usize].as_ref()
+    }
+}
+
+/// Where a role's values come from in one file.
+#[derive(Debug, Clone)]
+enum Binding {
+    /// Column of the file's schema.
+    Column(usize),
+    /// `key=value` in the file's path.
+    Folder(String),
+    NotMapped,
+}
+
+/// A file with what its footer or header told.
+pub struct Source {
+    pub file: InputFile,
+    bindings: Vec<Binding>,
+    kind: SourceKind,
+}
+
+enum SourceKind {
+    Parquet { metadata: ArrowReaderMetadata },
+    Csv { schema: SchemaRef, delimiter: u8 },
+}
+
+/// A piece of work: a row group of a Parquet file, or a whole CSV file.
+#[derive(Debug, Clone, Copy)]
+pub struct Unit {
+    pub source: usize,
+    pub row_group: usize,
+    /// Row of the file that the unit starts with, from 0.
+    pub first_row: u64,
+    /// Exact for Parquet, estimated for CSV.
+    pub rows: u64,
+}
+
+/// All sources, their units in order, and whether customers are integers or text.
+pub struct Plan {
+    pub sources: Vec<Source>,
+    pub units: Vec<Unit>,
+    /// Every file has integer customer ids.
+    pub integer_customers: bool,
+    /// Rows in all (estimated for CSV).
+    pub rows: u64,
+    pub bytes: u64,
+    pub estimated: bool,
+}
+
+impl Plan {
+    /// Lists the input and checks every file's schema.
+    pub fn open(config: &Transactions, runtime: &Handle) -> Result<Self, InputError> {
+        let files = location::list(&config.path, "transactions", runtime)?;
+        let mut sources = Vec::with_capacity(files.len());
+        for file in files {
+            sources.push(open_source(file, config, runtime)?);
+        }
+        let integer_customers = sources.iter().all(Source::has_integer_customers);
+        let mut units = Vec::new();
+        for (number, source) in sources.iter().enumerate() {
+            match &source.kind {
+                SourceKind::Parquet { metadata } => {
+                    let mut first_row = 0;
+                    for (row_group, group) in metadata.metadata().row_groups().iter().enumerate() {
+                        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+                        if rows > 0 {
+                            units.push(Unit { source: number, row_group, first_row, rows });
+                        }
+                        first_row += rows;
+                    }
+                }
+                SourceKind::Csv { .. } => {
+                    let packed = !source.file.name.to_ascii_lowercase().ends_with(".csv");
+                    let bytes = source.file.bytes * if packed { CSV_PACKING } else { 1 };
+                    units.push(Unit {
+                        source: number,
+                        row_group: 0,
+                        first_row: 0,
+                        rows: bytes / CSV_ROW_BYTES + 1,
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            rows: units.iter().map(|unit| unit.rows).sum(),
+            bytes: sources.iter().map(|source| source.file.bytes).sum(),
+            estimated: sources.iter().any(|source| matches!(source.kind, SourceKind::Csv { .. })),
+            integer_customers,
+            sources,
+            units,
+        })
+    }
+
+    /// Reads a unit batch by batch.
+    pub fn read(
+        &self,
+        unit: Unit,
+        runtime: &Handle,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch, InputError>> + Send + '_>, InputError> {
+        self.sources[unit.source].read(Some(unit.row_group), &ALL_ROLES, runtime)
+    }
+
+    /// Reads only the customer column of a unit.
+    pub fn read_customers(
+        &self,
+        unit: Unit,
+        runtime: &Handle,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch, InputError>> + Send + '_>, InputError> {
+        self.sources[unit.source].read(Some(unit.row_group), &[Role::Customer], runtime)
+    }
+
+    /// Whether a unit is one of several that a single pass must go through from its start.
+    pub fn is_csv(&self, unit: Unit) -> bool {
+        matches!(self.sources[unit.source].kind, SourceKind::Csv { .. })
+    }
+}
+
+const ALL_ROLES: [Role; 7] = [
+    Role::Customer,
+    Role::Package,
+    Role::Time,
+    Role::Channel,
+    Role::Amount,
+    Role::Quantity,
+    Role::Transaction,
+];
+
+impl Source {
+    fn has_integer_customers(&self) -> bool {
+        match (&self.bindings[Role::Customer as usize], &self.kind) {
+            (Binding::Column(index), SourceKind::Parquet { metadata }) => {
+                let data_type = metadata.schema().field(*index).data_type();
+                data_type.is_integer() && *data_type != DataType::UInt64
+            }
+            _ => false,
+        }
+    }
+
+    fn read(
+        &self,
+        row_group: Option<usize>,
+        roles: &[Role],
+        runtime: &Handle,
+    ) -> Result<Box<dyn Iterator<Item = Result<Batch, InputError>> + Send + '_>, InputError> {
+        let input = Input::open(&self.file, runtime).map_err(|source| self.unreadable(source))?;
+        let mut wanted: Vec<usize> = roles
+            .iter()
+            .filter_map(|role| match self.bindings[*role as usize] {
+                Binding::Column(index) => Some(index),
+                _ => None,
+            })
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let roles = roles.to_vec();
+        match &self.kind {
+            SourceKind::Parquet { metadata } => {
+                let mask = ProjectionMask::roots(
+                    metadata.metadata().file_metadata().schema_descr(),
+                    wanted.iter().copied(),
+                );
+                let groups: Vec<usize> = match row_group {
+                    Some(group) => vec![group],
+                    None => (0..metadata.metadata().num_row_groups()).collect(),
+                };
+                let ranges: Vec<std::ops::Range<u64>> = groups
+                    .iter()
+                    .flat_map(|group| metadata.metadata().row_group(*group).columns().iter().enumerate())
+                    .filter(|(leaf, _)| mask.leaf_included(*leaf))
+                    .map(|(_, column)| {
+                        let (start, length) = column.byte_range();
+                        start..start + length
+                    })
+                    .collect();
+                let input = input.prefetch(&ranges).map_err(|source| self.unreadable(source))?;
+                let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata.clone())
+                    .with_projection(mask)
+                    .with_row_groups(groups)
+                    .with_batch_size(BATCH)
+                    .build()
+                    .map_err(|source| self.unreadable(source))?;
+                Ok(Box::new(reader.map(move |batch| {
+                    let batch = batch.map_err(|source| self.unreadable(source))?;
+                    Ok(self.batch(batch.columns(), &wanted, &roles, batch.num_rows()))
+                })))
+            }
+            SourceKind::Csv { schema, delimiter } => {
+                let reader = input.unpacked(&self.file.name).map_err(|source| self.unreadable(source))?;
+                let reader = arrow::csv::ReaderBuilder::new(schema.clone())
+                    .with_header(true)
+                    .with_delimiter(*delimiter)
+                    .with_projection(wanted.clone())
+                    .with_batch_size(BATCH)
+                    .build(reader)
+                    .map_err(|source| self.unreadable(source))?;
+                Ok(Box::new(reader.map(move |batch| {
+                    let batch = batch.map_err(|source| self.unreadable(source))?;
+                    Ok(self.batch(batch.columns(), &wanted, &roles, batch.num_rows()))
+                })))
+            }
+        }
+    }
+
+    fn batch(&self, columns: &[ArrayRef], wanted: &[usize], roles: &[Role], rows: usize) -> Batch {
+        let mut batch = Batch { columns: Default::default(), rows };
+        for role in roles {
+            batch.columns[*role as usize] = match &self.bindings[*role as usize] {
+                Binding::Column(index) => {
+                    wanted.binary_search(index).ok().map(|position| columns[position].clone())
+                }
+                Binding::Folder(value) => {
+                    Some(Arc::new(StringArray::from(vec![value.as_str(); rows])) as ArrayRef)
+                }
+                Binding::NotMapped => None,
+            };
+        }
+        batch
+    }
+
+    fn unreadable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InputError {
+        InputError::Unreadable { path: self.file.name.clone(), source: source.into() }
+    }
+}
+
+/// Whether a file is read as CSV.
+pub fn is_csv(format: FileFormat, name: &str) -> bool {
+    match format {
+        FileFormat::Csv => true,
+        FileFormat::Parquet => false,
+        FileFormat::Auto => {
+            let name = name.to_ascii_lowercase();
+            [".csv", ".csv.gz", ".csv.zst", ".csv.zstd", ".tsv", ".txt"]
+                .iter()
+                .any(|ending| name.ends_with(ending))
+        }
+    }
+}
+
+/// The header of a CSV file as a schema of text columns.
+pub fn csv_schema(input: &Input, file: &InputFile, delimiter: u8) -> Result<SchemaRef, InputError> {
+    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| InputError::Unreadable {
+        path: file.name.clone(),
+        source,
+    };
+    let reader = input.unpacked(&file.name).map_err(|error| unreadable(error.into()))?;
+    let (inferred, _) = Format::default()
+        .with_header(true)
+        .with_delimiter(delimiter)
+        .infer_schema(reader, Some(0))
+        .map_err(|error| unreadable(error.into()))?;
+    let fields = inferred
+        .fields()
+        .iter()
+        .map(|field| Field::new(field.name().trim_start_matches('\u{feff}'), DataType::Utf8, true));
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Result<Source, InputError> {
+    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| InputError::Unreadable {
+        path: file.name.clone(),
+        source,
+    };
+    let input = Input::open(&file, runtime).map_err(|error| unreadable(error.into()))?;
+    let columns = &config.columns;
+    let mapped: [(&str, Option<&String>); 7] = [
+        ("customer", Some(&columns.customer)),
+        ("package", Some(&columns.package)),
+        ("time", Some(&columns.time)),
+        ("channel", columns.channel.as_ref()),
+        ("amount", columns.amount.as_ref()),
+        ("quantity", columns.quantity.as_ref()),
+        ("transaction", columns.transaction.as_ref()),
+    ];
+    let (kind, schema) = if is_csv(config.format, &file.name) {
+        let schema = csv_schema(&input, &file, config.delimiter)?;
+        (SourceKind::Csv { schema: schema.clone(), delimiter: config.delimiter }, schema)
+    } else {
+        let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new())
+            .map_err(|error| unreadable(error.into()))?;
+        let metadata = with_dictionaries(&metadata, &[Some(&columns.package), columns.channel.as_ref()])
+            .map_err(|error| unreadable(error.into()))?;
+        let schema = metadata.schema().clone();
+        (SourceKind::Parquet { metadata }, schema)
+    };
+    let folders = location::hive_values(&file.name);
+    let mut bindings = Vec::with_capacity(mapped.len());
+    for (number, (role, name)) in mapped.iter().enumerate() {
+        let binding = match name {
+            None => Binding::NotMapped,
+            Some(name) => match schema.index_of(name) {
+                Ok(index) => {
+                    let data_type = schema.field(index).data_type();
+                    let wanted = wanted_type(number, data_type);
+                    if let Some(wanted) = wanted {
+                        return Err(InputError::WrongType {
+                            path: file.name.clone(),
+                            column: (*name).clone(),
+                            role,
+                            found: data_type.to_string(),
+                            wanted,
+                        });
+                    }
+                    Binding::Column(index)
+                }
+                Err(_) => match folders.iter().rev().find(|(key, _)| key == *name) {
+                    Some((_, value)) => Binding::Folder(value.clone()),
+                    None => {
+                        return Err(InputError::missing_column(
+                            &file.name,
+                            name,
+                            &format!("transactions.columns.{role}"),
+                            &schema,
+                        ));
+                    }
+                },
+            },
+        };
+        bindings.push(binding);
+    }
+    Ok(Source { file, bindings, kind })
+}
+
+/// What a role takes, if not this type.
+fn wanted_type(role: usize, data_type: &DataType) -> Option<&'static str> {
+    let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    match role {
+        0 | 1 | 3 | 6 => (!is_code(data_type)).then_some("integer or text"),
+        2 => (!is_time(data_type)).then_some("date, timestamp or ISO 8601 text"),
+        _ => (!(data_type.is_numeric() || is_text)).then_some("a number"),
+    }
+}
+
+/// Asks the reader for text columns that repeat as dictionaries, as Parquet stores them, so that no
+/// text is compared twice.
+fn with_dictionaries(
+    metadata: &ArrowReaderMetadata,
+    names: &[Option<&String>],
+) -> Result<ArrowReaderMetadata, parquet::errors::ParquetError> {
+    let fields: Vec<Arc<Field>> = metadata
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| {
+            let repeats = names.iter().flatten().any(|name| *name == field.name());
+            let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            match field.data_type() {
+                DataType::Utf8 if repeats => {
+                    Arc::new(Field::new(field.name(), dictionary, field.is_nullable()))
+                }
+                _ => field.clone(),
+            }
+        })
+        .collect();
+    ArrowReaderMetadata::try_new(
+        metadata.metadata().clone(),
+        ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields))),
+    )
+}
