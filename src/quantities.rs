@@ -162,7 +162,7 @@ pub fn parse_volume_mb(
 
 /// Reads a speed in megabits per second: "100 Mbps", "512 kbit/s", "1 Gbit/s", "2 Mbyte/s" (16).
 ///
-/// "b" is a bit, also in "MBPS" written all in capitals; "MB/s" and "MBps" are refused, because
+/// "b" is a bit, also in "MBPS" written all in capitals; `MB/s` and `MBps` are refused, because
 /// half of those who write them mean bytes.
 pub fn parse_speed_mbps(text: &str, default_unit: SpeedUnit) -> Result<f64, QuantityError> {
     let read = || {
@@ -259,7 +259,7 @@ pub fn format_count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -326,7 +326,7 @@ impl Written {
         Ok((number_value(number)?, unit.replace(' ', "")))
     }
 
-    /// "MBps" but not "MBPS": where small letters are used, a capital B is one on purpose.
+    /// `MBps` but not `MBPS`: where small letters are used, a capital B is one on purpose.
     fn capital_b_among_small_letters(&self) -> bool {
         self.cased.contains('B') && self.cased.chars().any(char::is_lowercase)
     }
@@ -601,7 +601,16 @@ mod tests {
         }
 
         #[test]
-        fn nothing_near_a_quantity_panics(text in "[-+pPtT]?[0-9.,' \u{a0}]{0,9}[-kKmMgGtTiIbBpsSdDhHwWyY/é]{0,5}") {
+        fn nothing_near_a_quantity_panics(
+            sign in "[-+−]?",
+            number in "[0-9]{0,60}([.,' \u{a0}’][0-9]{1,3}){0,3}",
+            unit in "[ \u{a0}-]?(kb|MB|gB|TiB|bps|Mbit/s|MB/s|days|h|w|month|y|[^0-9]{0,3})",
+        ) {
+            check_any(&format!("{sign}{number}{unit}"))?;
+        }
+
+        #[test]
+        fn nothing_near_an_iso_duration_panics(text in "[pP]([0-9]{0,20}[.,]?[0-9]{0,2}[yYmMwWdDtThHsS]){0,5}") {
             check_any(&text)?;
         }
 

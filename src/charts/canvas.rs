@@ -104,9 +104,12 @@ impl Canvas<'_> {
         self.area.draw(&PathElement::new(points, color.stroke_width(2)))
     }
 
-    /// A dot with a white rim, which keeps it apart from the curve it lies on.
+    /// A dot with a white rim, which keeps it apart from the curve it lies on; a small one without,
+    /// or a row of them would cut the curve to pieces.
     pub(super) fn dot(&self, at: Point, radius: i32, color: RGBColor) -> Drawn {
-        self.area.draw(&Circle::new(at, radius + 1, WHITE.filled()))?;
+        if radius > 2 {
+            self.area.draw(&Circle::new(at, radius + 1, WHITE.filled()))?;
+        }
         self.area.draw(&Circle::new(at, radius, color.filled()))
     }
 }

@@ -54,7 +54,7 @@ fn summary(points: &[SweepPoint], chosen_k: usize) -> String {
         Some(SweepPoint { silhouette, standard_error, .. }) if silhouette.is_finite() => {
             let error =
                 if *standard_error > 0.0 { format!(" ± {standard_error:.3}") } else { String::new() };
-            format!("{chosen_k} segments chosen: silhouette {silhouette:.3}{error}").replace("-", "−")
+            format!("{chosen_k} segments chosen: silhouette {silhouette:.3}{error}").replace('-', "−")
         }
         _ => format!("{chosen_k} segments chosen"),
     }
@@ -177,7 +177,7 @@ fn dotted_curve(
 ) -> Drawn {
     canvas.curve(places.iter().map(|&(_, place)| place).collect(), BLUE)?;
     for &(point, place) in places {
-        let radius = if point.k == chosen_k { 5 } else { across.room(1, 3) };
+        let radius = if point.k == chosen_k { 5 } else { across.room(2, 3) };
         canvas.dot(place, radius, color_of(point, chosen_k))?;
     }
     Ok(())
@@ -204,7 +204,7 @@ fn numbers_of_segments(
             if last != chosen {
                 canvas.text(&k.to_string(), (x, y), LABEL.bold().color(RED).align(Align::Middle))?;
             }
-        } else if k % stride == 0 && !near(chosen) && !near(last) {
+        } else if k.is_multiple_of(stride) && !near(chosen) && !near(last) {
             canvas.text(&k.to_string(), (x, y), LABEL.align(Align::Middle))?;
         } else {
             continue;

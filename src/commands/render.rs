@@ -3,7 +3,7 @@
 use crate::engine::progress::StageFigures;
 use crate::error::Error;
 use crate::quantities::{format_bytes, format_count, format_seconds};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use std::io::IsTerminal;
 
 /// How a column is aligned.
@@ -16,7 +16,10 @@ pub enum Align {
 /// A table with a head and a rule below it.
 pub fn table(head: &[(&str, Align)], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::NOTHING);
+    table
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_style(TableComponent::MiddleHeaderIntersections, '─');
     table.set_header(head.iter().map(|(name, _)| *name));
     for row in rows {
         table.add_row(row);

@@ -115,6 +115,20 @@ impl Rows {
         }
     }
 
+    /// Gives back what growing has reserved: rows that stay in memory must take what they are counted as.
+    fn shrink(mut self) -> Self {
+        self.keys.shrink_to_fit();
+        self.seconds.shrink_to_fit();
+        self.packages.shrink_to_fit();
+        self.channels.shrink_to_fit();
+        self.amounts.shrink_to_fit();
+        self.quantities.shrink_to_fit();
+        self.transactions.shrink_to_fit();
+        self.text_lengths.shrink_to_fit();
+        self.text_bytes.shrink_to_fit();
+        self
+    }
+
     /// Appends the rows of `from` at `positions`; `text_starts` are the offsets of its texts.
     fn gather(&mut self, from: &Self, positions: &[u32], text_starts: &[usize]) {
         let of = |position: &u32| *position as usize;
@@ -466,7 +480,7 @@ impl Scatterer<'_> {
             let gathered = &mut self.gathered[bucket];
             gathered.gather(batch, &self.positions[range], &text_starts);
             if gathered.len() >= GATHER {
-                let rows = std::mem::take(gathered);
+                let rows = std::mem::take(gathered).shrink();
                 self.buckets.push(bucket, rows)?;
             }
         }
@@ -477,7 +491,7 @@ impl Scatterer<'_> {
     pub fn finish(&mut self) -> Result<(), BucketError> {
         for (bucket, gathered) in self.gathered.iter_mut().enumerate() {
             if !gathered.is_empty() {
-                self.buckets.push(bucket, std::mem::take(gathered))?;
+                self.buckets.push(bucket, std::mem::take(gathered).shrink())?;
             }
         }
         Ok(())

@@ -13,9 +13,9 @@ use std::time::Duration;
 const PROGRAM: u64 = 64 << 20;
 /// Share of the limit kept free for what nobody counts: fragmentation, decoders, the allocator's own.
 const SLACK: f64 = 0.15;
-/// Peak bytes of the features stage for one row of a bucket (measured on 18 channels and properties:
-/// rows 40, sort 48, Arrow columns 60, groups of two aggregations and their output 250).
-const FEATURE_BYTES_PER_ROW: u64 = 400;
+/// Peak bytes of the features stage for one row of a bucket (measured at 52M rows: rows, sort, Arrow
+/// columns, the groups of two aggregations and their output).
+const FEATURE_BYTES_PER_ROW: u64 = 640;
 
 /// The limit of the process in bytes, with the division that every stage goes by.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,10 @@ impl Limit {
     /// How many buckets `rows` rows need so that a bucket in every worker stays within the limit.
     pub fn buckets(self, rows: u64, threads: usize) -> usize {
         let rows_per_bucket = (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(1, 1_000_000);
-        usize::try_from(rows.div_ceil(rows_per_bucket)).unwrap_or(4096).clamp(1, 4096)
+        let fitting = rows.div_ceil(rows_per_bucket);
+        // Four buckets a worker keep all of them busy to the end, where there is enough to do.
+        let busy = (rows / 100_000).min(4 * threads as u64);
+        usize::try_from(fitting.max(busy)).unwrap_or(4096).clamp(1, 4096)
     }
 
     /// The peak that the plan expects for `rows` rows of `row_bytes` each in `buckets` buckets.

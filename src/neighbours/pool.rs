@@ -2,6 +2,7 @@
 
 use super::NeighbourError;
 use super::calibrate::{self, BuildOptions, BuiltIndex, IndexKind, Sample};
+use super::hnsw::GraphOptions;
 use super::index::NOTHING;
 use super::vectors::VectorModel;
 use crate::config::Config;
@@ -189,7 +190,7 @@ pub fn build(
             recall_standard_error: built.measured_recall.standard_error,
             recall_queries: built.measured_recall.queries,
             recall_wanted: wanted,
-            reached: built.measured_recall.mean >= wanted,
+            reached: built.reached,
             effort: built.effort,
             why: built.why.clone(),
         });
@@ -337,6 +338,7 @@ fn build_pool(
         recall_wanted: settings.recall.max(f64::MIN_POSITIVE),
         seed: config.seed,
         threads,
+        graph: GraphOptions { connections: settings.hnsw_links, build_width: settings.hnsw_build },
     };
     let built = calibrate::build(&points, dims, Sample { queries: &flat, exclude }, &wanted)?;
     Ok(Pool { hashes, ids, offsets, packages, built })

@@ -5,13 +5,14 @@
 //! are summed in f64 in chunks whose bounds follow from the number of rows alone, and chunks are merged
 //! in order. A start works on a sample of at most [`START_SAMPLE`] rows, chosen by hash.
 //!
-//! Lloyd's iteration (Lloyd 1982, "Least squares quantization in PCM") costs rows × k distances; on
-//! 16 dimensions and 50 clusters the kernel does 3 G distances a second and core. Bounds that skip
-//! distances (Hamerly, Elkan) were not tried: at these sizes the sweep is bound by reading the rows.
+//! Lloyd's iteration (Lloyd 1982, "Least squares quantization in PCM") costs rows × k distances: a
+//! million rows of 16 columns, 50 clusters and 25 iterations take 0.7 s of one core with AVX-512, where
+//! linfa takes 13. Bounds that skip distances (Hamerly, Elkan) have not been tried.
+//!
 //! linfa 0.8.1 runs from the same start with one run, because its own k-means|| start is not
 //! reproducible and with several runs its counts belong to the last run, not to the best. It counts the
 //! old centroid as one more member (so that an empty cluster stays where it was), hence an inertia that
-//! differs in the fifth digit.
+//! differs by some parts in a million.
 
 use crate::numerics::blocks::{self, Blocks, LANES};
 use crate::numerics::random::{generator, hash_bytes, hash_u64};

@@ -26,18 +26,46 @@ pub enum PcaError {
     NonFinite { row: usize, column: usize, value: f32 },
     #[error("{rows} rows of {kept} components need {} places, not {places}", rows * kept)]
     Output { rows: usize, kept: usize, places: usize },
+    #[error("stored components must be finite, with {columns} weights for each of {kept} variances")]
+    Stored { columns: usize, kept: usize },
     #[error("the covariance has no eigenvalues")]
     Covariance(#[from] EigenError),
 }
 
-/// Fitted components: the mean, the kept directions and how much variance each explains.
+/// Fitted components: the mean, the kept directions and how much variance each explains. Reading
+/// stored ones checks them again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredPca")]
 pub struct Pca {
     mean: Vec<f64>,
     /// kept × columns, row by row: unit vectors, descending variance.
     components: Vec<f64>,
     variances: Vec<f64>,
     total_variance: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPca {
+    mean: Vec<f64>,
+    components: Vec<f64>,
+    variances: Vec<f64>,
+    total_variance: f64,
+}
+
+impl TryFrom<StoredPca> for Pca {
+    type Error = PcaError;
+
+    fn try_from(stored: StoredPca) -> Result<Self, PcaError> {
+        let StoredPca { mean, components, variances, total_variance } = stored;
+        let (columns, kept) = (mean.len(), variances.len());
+        let numbers = mean.iter().chain(&components).chain(&variances).chain([&total_variance]);
+        let finite = numbers.copied().all(f64::is_finite);
+        if !finite || columns == 0 || columns.checked_mul(kept) != Some(components.len()) {
+            return Err(PcaError::Stored { columns, kept });
+        }
+        Ok(Self { mean, components, variances, total_variance })
+    }
 }
 
 impl Pca {
@@ -254,6 +282,20 @@ mod tests {
         let rows = [0.0, 1.0, 2.0, 3.0].map(|x: f32| 4_000_000.0 + x);
         let pca = Pca::fit(&rows, 1, 1, 1).unwrap();
         assert!((pca.variances()[0] - 5.0 / 3.0).abs() < 1e-12, "{:?}", pca.variances());
+    }
+
+    #[test]
+    fn stored_components_of_the_wrong_shape_are_refused() {
+        let stored = |components: Vec<f64>| StoredPca {
+            mean: vec![0.0, 1.0],
+            components,
+            variances: vec![3.0],
+            total_variance: 4.0,
+        };
+        assert_eq!(Pca::try_from(stored(vec![0.6, 0.8])).unwrap().explained_variance(), [0.75]);
+        for components in [vec![1.0], vec![f64::NAN, 1.0]] {
+            assert_eq!(Pca::try_from(stored(components)), Err(PcaError::Stored { columns: 2, kept: 1 }));
+        }
     }
 
     #[test]

@@ -17,7 +17,10 @@ const NORMAL_IQR: f64 = 1.348_979_500_392_163_6;
 pub enum ColumnKind {
     /// Money or a difference of money: `sign(x) · ln(1 + |x|)`.
     Amount,
-    /// A ratio that is bounded already: as it is.
+    /// A level on a bounded scale (a price tier): as it is.
+    Level,
+    /// A share from 0 to 1: as it is, by mean and standard deviation. Most customers have nearly all
+    /// or none of a share, so its quartiles say little of how customers differ.
     Share,
     /// How many: `ln(1 + x)`. A negative count is impossible and counts as missing.
     Count,
@@ -30,7 +33,7 @@ impl ColumnKind {
     fn bend(self, value: f64) -> f64 {
         match self {
             Self::Amount => value.abs().ln_1p().copysign(value),
-            Self::Share => value,
+            Self::Level | Self::Share => value,
             Self::Count | Self::Duration if value < 0.0 => f64::NAN,
             Self::Count | Self::Duration => value.ln_1p(),
         }
@@ -123,7 +126,11 @@ impl Scaling {
             let bent = values.as_ref().iter().map(|&value| kind.bend(value)).filter(|bent| bent.is_finite());
             let mut sorted = bent.collect::<Vec<_>>();
             sorted.sort_unstable_by(f64::total_cmp);
-            let (centre, scale) = centre_and_scale(&sorted).ok_or(ScalingError::NothingToFit { column })?;
+            let fitted = match kind {
+                ColumnKind::Share => moments(&sorted),
+                _ => centre_and_scale(&sorted),
+            };
+            let (centre, scale) = fitted.ok_or(ScalingError::NothingToFit { column })?;
             Ok(ColumnScaling { kind, centre, scale })
         };
         let columns = columns.iter().zip(kinds).enumerate().map(fit).collect::<Result<Vec<_>, _>>()?;
@@ -137,7 +144,7 @@ impl Scaling {
 
     /// Scales one row into `out`, both of [`Scaling::columns`] values.
     ///
-    /// A missing value (NaN) becomes 0, which is the median: it pulls the customer neither way. An
+    /// A missing value (NaN) becomes 0, which is the centre: it pulls the customer neither way. An
     /// infinite one (an unlimited volume) lands on the clip. No allocation.
     pub fn apply(&self, row: &[f64], out: &mut [f32]) -> Result<(), ScalingError> {
         let columns = self.columns();
@@ -165,12 +172,19 @@ fn centre_and_scale(sorted: &[f64]) -> Option<(f64, f64)> {
     if range > floor && range.is_finite() {
         return Some((centre, range));
     }
+    Some((centre, moments(sorted)?.1))
+}
+
+/// Mean and standard deviation of sorted finite values, 1 instead of a deviation that is only rounding;
+/// none for no values.
+fn moments(sorted: &[f64]) -> Option<(f64, f64)> {
+    sorted.first()?;
     let count = sorted.len() as f64;
     let mean = sorted.iter().map(|value| value / count).sum::<f64>();
     let variance = sorted.iter().map(|value| (value - mean).powi(2) / count).sum::<f64>();
     let deviation = variance.sqrt();
-    let scale = if deviation > floor && deviation.is_finite() { deviation } else { 1.0 };
-    Some((centre, scale))
+    let floor = 1e-9 * mean.abs().max(1e-3);
+    Some((mean, if deviation > floor && deviation.is_finite() { deviation } else { 1.0 }))
 }
 
 /// The quantile by linear interpolation between order statistics (Hyndman & Fan, 1996, type 7).
@@ -200,7 +214,7 @@ mod tests {
         let e = std::f64::consts::E;
         assert!((ColumnKind::Amount.bend(1.0 - e) + 1.0).abs() < 1e-15);
         assert!((ColumnKind::Amount.bend(e - 1.0) - 1.0).abs() < 1e-15);
-        assert_eq!(ColumnKind::Share.bend(-0.25), -0.25);
+        assert_eq!(ColumnKind::Level.bend(-0.25), -0.25);
         assert!((ColumnKind::Count.bend(e - 1.0) - 1.0).abs() < 1e-15);
         assert!(ColumnKind::Duration.bend(-0.5).is_nan() && ColumnKind::Count.bend(-3.0).is_nan());
     }
@@ -208,7 +222,7 @@ mod tests {
     #[test]
     fn five_values_worked_by_hand() {
         // Median 3, quartiles 2 and 4: one unit is 2 / 1.349.
-        let scaling = Scaling::fit(&[[5.0, 1.0, 3.0, 2.0, 4.0]], &[ColumnKind::Share]).unwrap();
+        let scaling = Scaling::fit(&[[5.0, 1.0, 3.0, 2.0, 4.0]], &[ColumnKind::Level]).unwrap();
         let unit = NORMAL_IQR / 2.0;
         assert_eq!(scaled(&scaling, &[3.0]), [0.0]);
         assert_eq!(scaled(&scaling, &[5.0]), [(2.0 * unit) as f32]);
@@ -223,7 +237,7 @@ mod tests {
         let mut column =
             (0..20_000).map(|_| 7.0 + 3.0 * random.sample::<f64, _>(StandardNormal)).collect::<Vec<_>>();
         column.extend([1e12; 20]);
-        let scaling = Scaling::fit(&[column], &[ColumnKind::Share]).unwrap();
+        let scaling = Scaling::fit(&[column], &[ColumnKind::Level]).unwrap();
         assert!((scaled(&scaling, &[10.0])[0] - 1.0).abs() < 0.05);
     }
 
@@ -231,10 +245,19 @@ mod tests {
     fn a_column_without_quartiles_falls_back_to_deviation_then_to_one() {
         let mut mostly_zero = vec![0.0; 90];
         mostly_zero.extend([1.0; 10]);
-        let scaling = Scaling::fit(&[mostly_zero, vec![5.0; 100]], &[ColumnKind::Share; 2]).unwrap();
+        let scaling = Scaling::fit(&[mostly_zero, vec![5.0; 100]], &[ColumnKind::Level; 2]).unwrap();
         // Standard deviation of a 10 % indicator: 0.3.
         assert_eq!(scaled(&scaling, &[0.6, 6.0]), [2.0, 1.0]);
         assert_eq!(scaled(&scaling, &[0.0, 5.0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_share_is_scaled_by_its_moments() {
+        let scaling = Scaling::fit(&[[0.0, 0.0, 0.0, 1.0]], &[ColumnKind::Share]).unwrap();
+        // Mean 0.25, variance 3/16.
+        let deviation = 0.1875_f64.sqrt();
+        assert_eq!(scaled(&scaling, &[1.0]), [(0.75 / deviation) as f32]);
+        assert_eq!(scaled(&scaling, &[0.25]), [0.0]);
     }
 
     #[test]
@@ -249,15 +272,15 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused() {
         let none: [[f64; 1]; 1] = [[f64::NAN]];
-        assert_eq!(Scaling::fit(&none, &[ColumnKind::Share]), Err(ScalingError::NothingToFit { column: 0 }));
+        assert_eq!(Scaling::fit(&none, &[ColumnKind::Level]), Err(ScalingError::NothingToFit { column: 0 }));
         assert_eq!(Scaling::fit(&none, &[]), Err(ScalingError::Kinds { columns: 1, kinds: 0 }));
         assert!(matches!(
-            Scaling::fit_clipped(&[[1.0]], &[ColumnKind::Share], f64::NAN),
+            Scaling::fit_clipped(&[[1.0]], &[ColumnKind::Level], f64::NAN),
             Err(ScalingError::Clip { .. })
         ));
-        let scaling = Scaling::fit(&[[1.0]], &[ColumnKind::Share]).unwrap();
+        let scaling = Scaling::fit(&[[1.0]], &[ColumnKind::Level]).unwrap();
         assert!(scaling.apply(&[1.0, 2.0], &mut [0.0]).is_err());
-        let stored = ColumnScaling { kind: ColumnKind::Share, centre: 0.0, scale: f64::NAN };
+        let stored = ColumnScaling { kind: ColumnKind::Level, centre: 0.0, scale: f64::NAN };
         assert!(Scaling::try_from(StoredScaling { clip: 4.0, columns: vec![stored] }).is_err());
     }
 }

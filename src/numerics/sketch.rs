@@ -312,6 +312,8 @@ mod tests {
         let histogram = histogram_of(&values);
         assert!(histogram.quantile(0.2) < histogram.quantile(0.4));
         assert!(histogram.quantile(0.99).unwrap() <= 1_003.0);
+        let negative = histogram_of(&values.iter().map(|value| -value).collect::<Vec<_>>());
+        assert!(negative.quantile(0.2) < negative.quantile(0.4));
     }
 
     #[test]
@@ -372,8 +374,15 @@ mod tests {
     }
 
     #[test]
-    fn a_saturated_sketch_stays_finite_or_infinite_but_not_nan() {
-        let full = Hll { registers: vec![Hll::TAIL as u8 + 1; Hll::REGISTERS] };
-        assert!(!full.estimate().is_nan());
+    fn counts_that_fill_registers_to_the_brim_are_still_estimated() {
+        // Registers drawn as n keys would leave them: P(register <= k) = exp(-n / m / 2^k).
+        let mut random = generator(6, "registers", 0);
+        for doublings in [20, 40, 60, 63, 64] {
+            let load = 2.0_f64.powi(doublings) / Hll::REGISTERS as f64;
+            let rank = |u: f64| (load / -u.ln()).log2().ceil().clamp(0.0, Hll::TAIL as f64 + 1.0) as u8;
+            let registers = (0..Hll::REGISTERS).map(|_| rank(random.gen_range(1e-12..1.0))).collect();
+            let ratio = Hll { registers }.estimate() / 2.0_f64.powi(doublings);
+            assert!((ratio - 1.0).abs() < 0.04, "2^{doublings}: {ratio}");
+        }
     }
 }

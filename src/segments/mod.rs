@@ -177,6 +177,9 @@ pub fn scale_rows(batch: &RecordBatch, behaviour: &ScaledBehaviour) -> Result<Ve
             *value = if column.is_valid(number) { f64::from(column.value(number) as f32) } else { f64::NAN };
         }
         behaviour.scaling.apply(&row, out)?;
+        for (value, column) in out.iter_mut().zip(&behaviour.columns) {
+            *value *= column.weight;
+        }
     }
     Ok(rows)
 }

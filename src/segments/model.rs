@@ -40,6 +40,9 @@ impl ScaledBehaviour {
                 *value = column[customer];
             }
             scaling.apply(&row, out)?;
+            for (value, column) in out.iter_mut().zip(&known) {
+                *value *= columns[*column].weight;
+            }
         }
         let columns = known.into_iter().map(|column| columns[column].clone()).collect();
         Ok((Self { columns, scaling }, rows))
