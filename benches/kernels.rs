@@ -6,6 +6,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use packwise::neighbours::calibrate::{BuildOptions, IndexKind, Sample, build};
 use packwise::neighbours::exact::Exact;
+use packwise::neighbours::hnsw::GraphOptions;
 use packwise::neighbours::index::{NeighbourIndex, Neighbours};
 use packwise::numerics::blocks::{Blocks, instruction_set, nearest};
 use packwise::numerics::kmeans::{self, Algorithm, Options, Start};
@@ -93,7 +94,9 @@ fn search(c: &mut Criterion) {
         b.iter(|| exact.search(black_box(queries), 20, None, &mut out).expect("queries"));
     });
     for recall_wanted in [0.95, 0.99, 1.0] {
-        let options = BuildOptions { kind: IndexKind::Cells, k: 20, recall_wanted, seed: 1, threads: 1 };
+        let graph = GraphOptions::default();
+        let options =
+            BuildOptions { kind: IndexKind::Cells, k: 20, recall_wanted, seed: 1, threads: 1, graph };
         let cells = build(&pool, DIMS, sample, &options).expect("points");
         group.bench_function(BenchmarkId::new("cells/200000x16/k20/recall", recall_wanted), |b| {
             b.iter(|| cells.index.search(black_box(queries), 20, None, &mut out).expect("queries"));

@@ -91,26 +91,16 @@ fn stages(criterion: &mut Criterion) {
     let transactions = setting.shuffle();
     let features = setting.features(&transactions);
     let (config, engine, folder) = (&setting.config, &setting.engine, &setting.folder);
-    let customer_type = transactions.customer_type;
     group.throughput(Throughput::Elements(features.customers));
     group.bench_function(format!("segments/k=7/{}", features.customers), |bench| {
-        bench.iter(|| segments::build(&features, config, engine, folder, customer_type).expect("segments"));
+        bench.iter(|| segments::build(&features, config, engine, folder).expect("segments"));
     });
-    let segments = segments::build(&features, config, engine, folder, customer_type).expect("segments");
-    let pools = pool::build(&features, &segments, config, engine, folder, customer_type).expect("neighbours");
+    let segments = segments::build(&features, config, engine, folder).expect("segments");
+    let pools = pool::build(&features, &segments, config, engine, folder).expect("neighbours");
     group.bench_function(format!("recommendations/{}", features.customers), |bench| {
         bench.iter(|| {
-            recommendations::build(
-                &features,
-                &segments,
-                pools.as_ref(),
-                transactions.as_of_day,
-                config,
-                engine,
-                folder,
-                customer_type,
-            )
-            .expect("recommends")
+            recommendations::build(&features, &segments, pools.as_ref(), config, engine, folder)
+                .expect("recommends")
         });
     });
     group.finish();

@@ -70,32 +70,23 @@ pub fn run(
     let features = features::build(&transactions, config, engine, &scratch, folder)?;
     progress.end(transactions.counts.good, features.customers, 0);
     let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
-    let customer_type = transactions.customer_type;
 
     progress.begin("segments", sweep_rows(config, &features));
-    let segments = segments::build(&features, config, engine, folder, customer_type)?;
+    let segments = segments::build(&features, config, engine, folder)?;
     progress.end(features.customers, features.customers, 0);
 
     progress.begin("neighbours", features.customers);
-    let neighbourhood = pool::build(&features, &segments, config, engine, folder, customer_type)?;
+    let neighbourhood = pool::build(&features, &segments, config, engine, folder)?;
     let candidates = neighbourhood.as_ref().map_or(0, |found| found.table.rows);
     progress.end(features.customers, candidates, 0);
 
     progress.begin("recommendations", features.customers);
-    let offers = recommendations::build(
-        &features,
-        &segments,
-        neighbourhood.as_ref(),
-        transactions.as_of_day,
-        config,
-        engine,
-        folder,
-        customer_type,
-    )?;
+    let offers =
+        recommendations::build(&features, &segments, neighbourhood.as_ref(), config, engine, folder)?;
     progress.end(features.customers, offers.figures.offers, 0);
 
     progress.begin("publish", 1);
-    let mut tables = Published { folder, customer_type, tables: BTreeMap::new() };
+    let mut tables = Published { folder, customer_type: features.customer_type, tables: BTreeMap::new() };
     tables.write(&tables::DATA_QUALITY, report.batch().map_err(table_failed)?)?;
     let mut quarantine = vec![transactions.quarantine.clone()];
     quarantine.extend(features.late_quarantine.clone());
@@ -230,7 +221,7 @@ fn sweep_rows(config: &Config, features: &Features) -> u64 {
 /// The charts of a run.
 fn draw(segments: &Segments, folder: &RunFolder) -> Result<Vec<PartFile>, Error> {
     let mut extras = Vec::new();
-    let points: Vec<charts::SweepPoint> = segments.model.sweep.iter().map(|row| row.point.clone()).collect();
+    let points: Vec<charts::SweepPoint> = segments.model.sweep.iter().map(|row| row.point).collect();
     if !points.is_empty() {
         extras.push(folder.put("segment_sweep.svg", charts::sweep(&points, segments.model.k).into_bytes())?);
     }

@@ -40,7 +40,7 @@ type Out = BufWriter<std::io::Stdout>;
 /// Rows to standard output in one of the formats; all but the table are streamed.
 enum Sink {
     Table(arrow::datatypes::SchemaRef, Vec<RecordBatch>),
-    Csv(arrow::csv::Writer<Out>),
+    Csv(Box<arrow::csv::Writer<Out>>),
     Json(arrow::json::ArrayWriter<Out>),
     Parquet(Box<parquet::arrow::ArrowWriter<Out>>),
 }
@@ -50,7 +50,7 @@ impl Sink {
         let out = BufWriter::new(std::io::stdout());
         Ok(match format {
             Format::Table => Self::Table(schema.clone(), Vec::new()),
-            Format::Csv => Self::Csv(arrow::csv::WriterBuilder::new().with_header(true).build(out)),
+            Format::Csv => Self::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(true).build(out))),
             Format::Json => Self::Json(arrow::json::ArrayWriter::new(out)),
             Format::Parquet => Self::Parquet(Box::new(
                 parquet::arrow::ArrowWriter::try_new(out, schema.clone(), None)

@@ -94,6 +94,9 @@ pub struct Features {
     /// Minor units.
     pub revenue: i64,
     pub customer_packages: u64,
+    pub customer_type: tables::CustomerType,
+    /// Last day of the data, since 1970.
+    pub as_of_day: i64,
 }
 
 /// The files of one bucket.
@@ -241,6 +244,8 @@ pub fn build(
         purchases: all.purchases,
         revenue: all.revenue,
         customer_packages: all.customer_packages,
+        customer_type: transactions.customer_type,
+        as_of_day: transactions.as_of_day,
     })
 }
 

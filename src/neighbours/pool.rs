@@ -131,7 +131,6 @@ pub fn build(
     config: &Config,
     engine: &Engine,
     folder: &RunFolder,
-    customer_type: CustomerType,
 ) -> Result<Option<Neighbourhood>, NeighbourError> {
     let settings = &config.neighbours;
     let scaled = &segments.sample_rows;
@@ -202,7 +201,7 @@ pub fn build(
     if neighbourhood.pools.is_empty() {
         return Ok(None);
     }
-    neighbourhood.table = write_candidates(candidates, folder, customer_type)?;
+    neighbourhood.table = write_candidates(candidates, folder, features.customer_type)?;
     Ok(Some(neighbourhood))
 }
 

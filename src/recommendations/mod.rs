@@ -14,7 +14,6 @@ use crate::neighbours::index::{NOTHING, Neighbours, SearchError};
 use crate::neighbours::pool::Neighbourhood;
 use crate::segments::part_view::{PartView, ranks};
 use crate::segments::{SegmentError, Segments};
-use crate::tables::CustomerType;
 use arrow::error::ArrowError;
 use rules::{CustomerFacts, Excluded, Rules};
 use score::{Answer, Blend, Bought, NeighbourPackages, Question, Scorer, Source};
@@ -80,12 +79,11 @@ pub fn build(
     features: &Features,
     segments: &Segments,
     neighbourhood: Option<&Neighbourhood>,
-    as_of_day: i64,
     config: &Config,
     engine: &Engine,
     folder: &RunFolder,
-    customer_type: CustomerType,
 ) -> Result<Recommendations, RecommendationError> {
+    let (as_of_day, customer_type) = (features.as_of_day, features.customer_type);
     let ranks = ranks(features);
     let rules = Rules::new(&config.recommendations, features, as_of_day);
     let popular = popular_by_segment(features, segments);

@@ -14,7 +14,7 @@ use crate::features::{Features, as_floats, run_length};
 use crate::numerics::describe::DescribeError;
 use crate::numerics::kmeans::KMeansError;
 use crate::numerics::scaling::ScalingError;
-use crate::tables::{self, CustomerType};
+use crate::tables;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -58,20 +58,18 @@ pub fn build(
     config: &Config,
     engine: &Engine,
     folder: &RunFolder,
-    customer_type: CustomerType,
 ) -> Result<Segments, SegmentError> {
     let (behaviour, rows) = ScaledBehaviour::fit(&features.behaviour, &features.sample)?;
     let model = SegmentModel::fit(
         behaviour,
         &rows,
-        &features.sample,
+        features,
         &config.segments,
-        features.customers,
         config.seed,
         engine.threads,
         |rows| engine.progress.advance(rows),
     )?;
-    let scale = config.money.scale();
+    let (scale, customer_type) = (config.money.scale(), features.customer_type);
     let ranks: HashMap<&str, usize> =
         features.packages.iter().enumerate().map(|(rank, package)| (package.code.as_str(), rank)).collect();
     let states = workers::for_each(
@@ -116,8 +114,8 @@ pub fn build(
             let mut start = 0;
             for (row, place) in placed.iter().enumerate() {
                 let end = start + run_length(ids, row, owners, start);
-                for at in start..end {
-                    tally.add_package(place.segment, packages[at] as usize, times.value(at));
+                for (at, package) in packages.iter().enumerate().take(end).skip(start) {
+                    tally.add_package(place.segment, *package as usize, times.value(at));
                 }
                 start = end;
             }

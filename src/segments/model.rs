@@ -3,8 +3,8 @@
 use super::SegmentError;
 use crate::charts::SweepPoint;
 use crate::config::resolve::{SegmentAlgorithm, SegmentCount, Segments};
-use crate::features::SampledCustomer;
 use crate::features::behaviour::BehaviourColumn;
+use crate::features::{Features, SampledCustomer};
 use crate::numerics::blocks::{Blocks, LANES};
 use crate::numerics::kmeans::{self, Algorithm, KMeans, Options};
 use crate::numerics::scaling::Scaling;
@@ -86,13 +86,13 @@ impl SegmentModel {
     pub fn fit(
         behaviour: ScaledBehaviour,
         rows: &[f32],
-        sample: &[SampledCustomer],
+        features: &Features,
         settings: &Segments,
-        customers: u64,
         seed: u64,
         threads: usize,
         progress: impl Fn(u64),
     ) -> Result<Self, SegmentError> {
+        let (sample, customers) = (&features.sample, features.customers);
         let dims = behaviour.dims();
         let n = sample.len();
         let options = Options {

@@ -347,7 +347,7 @@ impl<'a> Normaliser<'a> {
         };
         if let Some(amount) = given {
             let amount = if rules.amount_is_unit { amount * quantity } else { amount };
-            if !(amount.abs() <= rules.max_amount) {
+            if amount.is_nan() || amount.abs() > rules.max_amount {
                 return Err(Reason::AbsurdAmount);
             }
             return Ok((amount * rules.scale).round() as i64);
@@ -355,7 +355,7 @@ impl<'a> Normaliser<'a> {
         match rules.prices.get(package as usize).copied().flatten() {
             Some(price) => {
                 let amount = price as f64 * quantity;
-                if !(amount.abs() <= rules.max_amount * rules.scale) {
+                if amount.is_nan() || amount.abs() > rules.max_amount * rules.scale {
                     return Err(Reason::AbsurdAmount);
                 }
                 Ok(amount.round() as i64)
