@@ -70,7 +70,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config(ConfigError::UnknownKey { .. } | ConfigError::Invalid { .. }) => {
-                Some("`packwise config show` lists every key with its value and meaning".into())
+                Some("`packwise config show` lists every key; config/default.toml explains them".into())
             }
             Self::Input(error) | Self::Features(FeatureError::Input(error)) => error.hint(),
             Self::Segments(SegmentError::MoreThanCustomers { customers, .. }) => {

@@ -69,6 +69,7 @@ pub fn run(
     progress.begin("features", transactions.counts.good);
     let features = features::build(&transactions, config, engine, &scratch, folder)?;
     progress.end(transactions.counts.good, features.customers, 0);
+    transactions::keep_contract(&transactions.counts, features.cleaned.future, config)?;
     let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
 
     progress.begin("segments", sweep_rows(config, &features));

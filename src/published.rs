@@ -13,7 +13,9 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::SendableRecordBatchStream;
-use datafusion::prelude::{DataFrame, ParquetReadOptions, SQLOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{
+    DataFrame, ParquetReadOptions, SQLOptions, SessionConfig, SessionContext, col, lit,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,6 +101,16 @@ impl PublishedRun {
         frame.execute_stream().await.map_err(failed)
     }
 
+    /// The profile of a segment.
+    pub async fn segment(&self, segment: i64) -> Result<Vec<RecordBatch>, Error> {
+        let Some(table) = self.manifest.tables.get(tables::SEGMENT_PROFILES.name) else {
+            return Ok(Vec::new());
+        };
+        let files: Vec<&PartFile> = table.files.iter().collect();
+        let frame = self.frame(&files).await?;
+        frame.filter(col("segment").eq(lit(segment))).map_err(failed)?.collect().await.map_err(failed)
+    }
+
     /// The rows of one customer in a table, from the one file that can hold them.
     pub async fn customer(&self, name: &str, customer: &str) -> Result<Vec<RecordBatch>, Error> {
         let Some(table) = self.manifest.tables.get(name) else { return Ok(Vec::new()) };
@@ -116,11 +128,12 @@ impl PublishedRun {
         if files.is_empty() {
             return Ok(Vec::new());
         }
-        let literal =
-            if integers { customer.to_owned() } else { format!("'{}'", customer.replace('\'', "''")) };
         let frame = self.frame(&files).await?;
-        let wanted = frame.parse_sql_expr(&format!("customer_id = {literal}")).map_err(failed)?;
-        frame.filter(wanted).map_err(failed)?.collect().await.map_err(failed)
+        let id = match customer.parse::<i64>() {
+            Ok(id) if integers => lit(id),
+            _ => lit(customer),
+        };
+        frame.filter(col("customer_id").eq(id)).map_err(failed)?.collect().await.map_err(failed)
     }
 }
 

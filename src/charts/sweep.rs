@@ -138,12 +138,7 @@ fn silhouette(canvas: &Canvas<'_>, points: &[SweepPoint], across: &Across, chose
 }
 
 fn inertia(canvas: &Canvas<'_>, points: &[SweepPoint], across: &Across, chosen_k: usize) -> Drawn {
-    heading(
-        canvas,
-        LOWER.0 - 26,
-        "Inertia",
-        "sum of squared distances to the segment's centre, scaled units²",
-    )?;
+    heading(canvas, LOWER.0 - 26, "Inertia", "mean squared distance to the segment's centre, scaled units²")?;
     let known = points.iter().filter(|point| point.inertia.is_finite());
     // From zero, so that the bend of the curve is not a matter of the axis.
     let Some((low, high)) = range(known.clone().map(|point| point.inertia).chain([0.0])) else {

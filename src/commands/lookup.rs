@@ -6,7 +6,9 @@ use crate::cli::LookupArgs;
 use crate::error::Error;
 use crate::published::PublishedRun;
 use crate::runs::Output;
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use chrono::NaiveDateTime;
 use serde_json::{Map, Value};
 
 pub fn run(args: &LookupArgs, json: bool) -> Result<u8, Error> {
@@ -28,6 +30,8 @@ pub struct Customer {
     id: String,
     features: Map<String, Value>,
     segment: Map<String, Value>,
+    /// What sets the segment apart.
+    description: Option<String>,
     offers: Vec<Map<String, Value>>,
     packages: Vec<Map<String, Value>>,
     shortfall: Vec<Map<String, Value>>,
@@ -49,14 +53,27 @@ pub async fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
     by(&mut offers, "rank", false);
     let mut packages = rows(&run.customer("customer_packages", id).await?)?;
     by(&mut packages, "weight", true);
+    let segment = rows(&run.customer("customer_segments", id).await?)?.pop().unwrap_or_default();
     Ok(Customer {
         id: id.to_owned(),
+        description: describe(run, segment.get("segment").and_then(Value::as_i64)).await?,
         features,
-        segment: rows(&run.customer("customer_segments", id).await?)?.pop().unwrap_or_default(),
+        segment,
         offers,
         packages,
         shortfall: rows(&run.customer("recommendation_shortfalls", id).await?)?,
     })
+}
+
+/// The description of a segment.
+async fn describe(run: &PublishedRun, segment: Option<i64>) -> Result<Option<String>, Error> {
+    let Some(segment) = segment else { return Ok(None) };
+    let batches = run.segment(segment).await?;
+    let text = batches.iter().find(|batch| batch.num_rows() > 0).and_then(|batch| {
+        let column = arrow::compute::cast(batch.column_by_name("description")?, &DataType::Utf8).ok()?;
+        Some(column.as_string::<i32>().value(0).to_owned())
+    });
+    Ok(text)
 }
 
 fn rows(batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, Error> {
@@ -76,10 +93,18 @@ fn rows(batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, Error> {
         .map_err(|error| failed(arrow::error::ArrowError::JsonError(error.to_string())))
 }
 
+/// Money with two decimals.
+fn price(value: Option<&Value>) -> String {
+    value.and_then(Value::as_f64).map_or_else(|| "–".to_owned(), |price| render::money(price, ""))
+}
+
 fn shown(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "–".into(),
-        Some(Value::String(text)) => text.replace('T', " "),
+        Some(Value::String(text)) => match NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S") {
+            Ok(time) => time.format("%Y-%m-%d %H:%M:%S").to_string(),
+            Err(_) => text.clone(),
+        },
         Some(Value::Bool(flag)) => if *flag { "yes" } else { "no" }.into(),
         Some(Value::Number(number)) => match number.as_i64() {
             Some(integer) => integer.to_string(),
@@ -96,6 +121,7 @@ impl Customer {
             "customer_id": self.id,
             "features": self.features,
             "segment": self.segment,
+            "segment_description": self.description,
             "packages": self.packages,
             "recommendations": self.offers,
             "shortfall": self.shortfall,
@@ -110,7 +136,14 @@ impl Customer {
             .take(most)
             .map(|row| {
                 let of = |column: &str| shown(row.get(column));
-                vec![of("rank"), of("package_code"), of("score"), of("price"), of("is_new"), of("reason")]
+                vec![
+                    of("rank"),
+                    of("package_code"),
+                    of("score"),
+                    price(row.get("price")),
+                    of("is_new"),
+                    of("reason"),
+                ]
             })
             .collect();
         render::table(
@@ -134,14 +167,20 @@ impl Customer {
             .iter()
             .map(|row| {
                 let of = |column: &str| shown(row.get(column));
-                vec![of("package_code"), of("times"), of("revenue"), of("last_purchase"), of("weight")]
+                vec![
+                    of("package_code"),
+                    of("times"),
+                    price(row.get("revenue")),
+                    of("last_purchase"),
+                    of("weight"),
+                ]
             })
             .collect();
         let mut text = format!(
-            "Customer {}, segment {} (distance {})\n",
+            "Customer {} is in segment {}: {}\n",
             self.id,
             shown(self.segment.get("segment")),
-            shown(self.segment.get("distance"))
+            self.description.as_deref().unwrap_or("about average")
         );
         text.push_str(&render::heading("Offers"));
         text.push_str(&self.offers_text(usize::MAX));

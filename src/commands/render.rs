@@ -71,6 +71,11 @@ pub fn stages(figures: &[StageFigures]) -> String {
     )
 }
 
+/// A count of things: "1 customer", "2 customers".
+pub fn plural(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", format_count(count), if count == 1 { "" } else { "s" })
+}
+
 /// A share as a percentage.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)

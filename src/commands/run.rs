@@ -63,11 +63,11 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
     match quality.neighbours.as_slice() {
         [] => text.push_str("no neighbours: nobody qualifies as an example\n"),
         [one] => text.push_str(&format!(
-            "{} candidates, neighbour recall {:.3} on {} customers: {}\n",
+            "{} candidates; {} finds {} of the true neighbours ({} asked for)\n",
             format_count(one.candidates as u64),
-            one.recall,
-            format_count(one.recall_queries as u64),
-            one.why
+            one.kind,
+            render::percent(one.recall),
+            render::percent(one.recall_wanted)
         )),
         several => text.push_str(&format!(
             "{} candidate pools, lowest neighbour recall {:.3}\n",
@@ -77,10 +77,10 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
     }
     let offers = &quality.offers;
     text.push_str(&format!(
-        "{} offers, {} of them new to the customer; {} customers have fewer than {}, {} none\n",
+        "{} offers, {} of them new to the customer; {} have fewer than {}, {} none\n",
         format_count(offers.offers),
         render::percent(offers.offers_new_to_customer as f64 / offers.offers.max(1) as f64),
-        format_count(offers.customers_with_shortfall),
+        render::plural(offers.customers_with_shortfall, "customer"),
         config.recommendations.top,
         format_count(offers.customers_without_offer)
     ));
@@ -144,8 +144,8 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
         vec![
             "features".into(),
             format!(
-                "{} buckets of about {} rows, {} at a time, {} to scratch",
-                cut.buckets,
+                "{} of about {} rows, {} at a time, {} to scratch",
+                render::plural(cut.buckets as u64, "bucket"),
                 format_count(plan.rows / cut.buckets as u64),
                 engine.threads,
                 format_bytes(spill)

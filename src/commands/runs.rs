@@ -22,12 +22,20 @@ pub fn run(args: &RunsArgs, json: bool) -> Result<u8, Error> {
             if json {
                 serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n"
             } else {
-                super::run::summary(&manifest, &config) + &render::heading("Tables") + &tables(&manifest)
+                super::run::summary(&manifest, &config)
+                    + &why(&manifest)
+                    + &render::heading("Tables")
+                    + &tables(&manifest)
             }
         }
     };
     print(text.as_bytes())?;
     Ok(0)
+}
+
+/// How each neighbour index was chosen.
+fn why(manifest: &Manifest) -> String {
+    manifest.quality.neighbours.iter().map(|pool| format!("index: {}\n", pool.why)).collect()
 }
 
 fn list_json(manifests: &[Manifest]) -> String {

@@ -136,7 +136,7 @@ pub fn build(
         totals: Mutex::new(vec![PackageTotals::default(); transactions.packages.len()]),
         sample: Mutex::new(HashSample::new(config.segments.sample, config.seed)),
     };
-    let late = QuarantineWriter::create(folder, 1)?;
+    let late = QuarantineWriter::new(folder, 1);
     let session = || {
         let pool = engine.memory.per_bucket(engine.threads);
         BucketSession::new(Some(pool), scratch.path())
@@ -201,7 +201,6 @@ pub fn build(
     if all.customers == 0 {
         return Err(InputError::NoValidRows { rows: transactions.counts.rows }.into());
     }
-    let late = late.finish()?;
     let package_totals = shared.totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut packages = transactions.packages.clone();
     if !transactions.has_catalogue || packages.iter().all(|package| package.price.is_none()) {
@@ -232,7 +231,7 @@ pub fn build(
         parts: all.parts.into_iter().map(|(_, parts)| parts).collect(),
         schema: context.features_schema(),
         package_table: writer.finish()?,
-        late_quarantine: (late.rows > 0).then_some(late),
+        late_quarantine: late.finish()?,
         behaviour,
         sample: sample.into_sorted().into_iter().map(|sampled| sampled.payload).collect(),
         packages,

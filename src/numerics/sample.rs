@@ -41,7 +41,7 @@ impl<T> Sampled<T> {
 /// Offer each customer once. One offered twice takes two places, and nothing says which of two
 /// different payloads stays when only one place is left.
 ///
-/// Memory: at most twice the capacity in keys and payloads.
+/// Memory: the capacity and a quarter in keys and payloads.
 #[derive(Debug, Clone)]
 pub struct HashSample<T> {
     capacity: usize,
@@ -69,7 +69,7 @@ impl<T> HashSample<T> {
     }
 
     /// Offers a customer; the payload is made only if it can get in. Amortised constant time: the
-    /// half that is too large is thrown out when the memory is full.
+    /// fifth that is too large is thrown out when the memory is full.
     pub fn offer(&mut self, key: &[u8], payload: impl FnOnce() -> T) {
         let hash = self.hash(key);
         if self.would_take(hash) {
@@ -104,7 +104,7 @@ impl<T> HashSample<T> {
 
     fn push(&mut self, item: Sampled<T>) {
         self.items.push(item);
-        if self.items.len() >= self.capacity.saturating_mul(2) {
+        if self.items.len() >= self.capacity.saturating_add(self.capacity / 4 + 64) {
             self.shrink();
         }
     }

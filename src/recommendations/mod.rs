@@ -15,6 +15,7 @@ use crate::neighbours::pool::Neighbourhood;
 use crate::segments::part_view::{PartView, ranks};
 use crate::segments::{SegmentError, Segments};
 use arrow::error::ArrowError;
+use reasons::Wording;
 use rules::{CustomerFacts, Excluded, Rules};
 use score::{Answer, Blend, Bought, NeighbourPackages, Question, Scorer, Source};
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,7 @@ pub fn build(
     let ranks = ranks(features);
     let rules = Rules::new(&config.recommendations, features, as_of_day);
     let popular = popular_by_segment(features, segments);
-    let codes = write::Codes::new(features, config.money.scale());
+    let codes = write::Codes::new(features, config.money.scale(), wording(features, segments));
     let blend = Blend { own_weight: config.recommendations.own_weight, top: config.recommendations.top };
     let packages = features.packages.len();
     let states = workers::for_each(
@@ -150,6 +151,12 @@ pub fn build(
     all.figures.excluded =
         Excluded::ALL.iter().zip(excluded).map(|(rule, count)| (rule.text().to_owned(), count)).collect();
     Ok(all)
+}
+
+/// "High-revenue" is said only where it is true.
+fn wording(features: &Features, segments: &Segments) -> Wording {
+    let chosen = segments.profiles.iter().any(|profile| profile.customers > 0 && !profile.high_revenue);
+    if features.revenue > 0 && chosen { Wording::HighRevenue } else { Wording::Similar }
 }
 
 impl OfferFigures {

@@ -1,11 +1,22 @@
 //! Why an offer is made, in a sentence a salesperson can read.
 
 use super::score::{Offer, Source};
+use super::write::Row;
 use std::fmt::Write;
+
+/// How neighbours are spoken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wording {
+    /// They are of segments with more revenue per customer than others.
+    HighRevenue,
+    /// No money is known, or every segment's customers are examples.
+    Similar,
+}
 
 /// Writes the reason of an offer into `out` (cleared first). `times` and `days_ago` are of the
 /// customer's own purchases of the package. Few different texts: they are stored as a dictionary.
-pub fn write(out: &mut String, offer: &Offer, times: i64, days_ago: i64, consulted: usize, segment: u32) {
+pub fn write(out: &mut String, offer: &Offer, row: &Row, wording: Wording) {
+    let Row { times, days_ago, consulted, segment, .. } = *row;
     out.clear();
     let own = |out: &mut String| {
         let often = match times {
@@ -24,7 +35,11 @@ pub fn write(out: &mut String, offer: &Offer, times: i64, days_ago: i64, consult
     };
     let near = |out: &mut String| {
         let (count, verb) = (offer.neighbours, if offer.neighbours == 1 { "buys" } else { "buy" });
-        let _ = write!(out, "{count} of {consulted} most similar high-revenue customers {verb} it");
+        let who = match wording {
+            Wording::HighRevenue => "similar high-revenue customers",
+            Wording::Similar => "similar customers",
+        };
+        let _ = write!(out, "{count} of {consulted} {who} {verb} it");
     };
     match offer.source {
         Source::OwnHabit => own(out),
@@ -53,18 +68,19 @@ mod tests {
         let offer = |source, neighbours| Offer { package: 0, score: 0.5, source, bought: None, neighbours };
         let text = |offer: &Offer, times, days| {
             let mut out = String::new();
-            write(&mut out, offer, times, days, 20, 2);
+            let row = Row { rank: 0, offer, times, days_ago: days, consulted: 20, segment: 2 };
+            write(&mut out, offer, &row, Wording::HighRevenue);
             out
         };
         assert_eq!(text(&offer(Source::OwnHabit, 0), 1, 1), "Bought once, last 1 day ago");
         assert_eq!(text(&offer(Source::OwnHabit, 0), 2, 11), "Bought twice, last 11 days ago");
         assert_eq!(
             text(&offer(Source::Both, 7), 5, 15),
-            "Bought 5 times, last 2 weeks ago; 7 of 20 most similar high-revenue customers buy it"
+            "Bought 5 times, last 2 weeks ago; 7 of 20 similar high-revenue customers buy it"
         );
         assert_eq!(
             text(&offer(Source::Neighbours, 1), 0, 0),
-            "1 of 20 most similar high-revenue customers buys it"
+            "1 of 20 similar high-revenue customers buys it"
         );
         assert_eq!(text(&offer(Source::Segment, 0), 0, 0), "Sells well in segment 3");
     }

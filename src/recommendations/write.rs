@@ -1,6 +1,6 @@
 //! Offers, shortfalls and neighbours of one part to Parquet, a bounded batch at a time.
 
-use super::reasons;
+use super::reasons::{self, Wording};
 use super::rules::Excluded;
 use super::score::{Answer, Offer};
 use crate::config::Config;
@@ -24,20 +24,22 @@ const BATCH: usize = 32_768;
 /// Text columns of `recommendations` that repeat and travel as dictionaries.
 const REPEATING: [&str; 3] = ["package_code", "source", "reason"];
 
-/// Codes and prices of the packages, shared by all writers.
+/// Codes, prices and wording, shared by all writers.
 pub struct Codes {
     names: ArrayRef,
     /// Currency units.
     prices: Vec<Option<f64>>,
     scale: f64,
+    wording: Wording,
 }
 
 impl Codes {
-    pub fn new(features: &Features, scale: f64) -> Self {
+    pub fn new(features: &Features, scale: f64, wording: Wording) -> Self {
         Self {
             names: Arc::new(StringArray::from_iter_values(features.packages.iter().map(|p| p.code.as_str()))),
             prices: features.packages.iter().map(|p| p.price.map(|minor| minor as f64 / scale)).collect(),
             scale,
+            wording,
         }
     }
 }
@@ -164,7 +166,7 @@ impl<'a> OfferWriter<'a> {
         rows.sources.append_value(offer.source.text());
         rows.neighbours.append_value(i64::from(offer.neighbours));
         rows.consulted.append_value(row.consulted as i64);
-        reasons::write(&mut self.reason, offer, row.times, row.days_ago, row.consulted, row.segment);
+        reasons::write(&mut self.reason, offer, row, self.codes.wording);
         rows.reasons.append_value(&self.reason);
         if rows.ranks.len() >= BATCH {
             self.flush_offers()?;

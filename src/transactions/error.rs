@@ -87,10 +87,9 @@ impl InputError {
                 Some(format!("map `{role}` to another column, or convert this one"))
             }
             Self::Unreadable { .. } => Some("remove or replace the file, then run again".into()),
-            Self::NoValidRows { .. } | Self::TooManyRejected { .. } => Some(
-                "`packwise check` prints every reason with its count; the rows are in the quarantine table"
-                    .into(),
-            ),
+            Self::NoValidRows { .. } | Self::TooManyRejected { .. } => {
+                Some("`packwise check` prints every reason with its count; nothing was published".into())
+            }
             _ => None,
         }
     }

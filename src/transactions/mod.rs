@@ -174,7 +174,7 @@ fn shuffle_with(
         buckets.split_large(most)?;
     }
 
-    contract(&counts, config)?;
+    keep_contract(&counts, 0, config)?;
     let as_of_day = match settings.as_of {
         Some(date) => times::days_of(date),
         None => normalise::last_day(&counts.by_day).ok_or(InputError::NoValidRows { rows: counts.rows })?,
@@ -220,7 +220,7 @@ fn normalise_all(
     engine: &Engine,
     folder: &RunFolder,
 ) -> Result<Option<(Counts, PartFile)>, InputError> {
-    let quarantine = QuarantineWriter::create(folder, 0)?;
+    let quarantine = QuarantineWriter::new(folder, 0);
     let runtime = engine.runtime.handle();
     let work = |state: &mut (Normaliser, crate::engine::buckets::Scatterer), number: usize| {
         let unit = plan.units[number];
@@ -255,19 +255,24 @@ fn normalise_all(
         scatterer.finish()?;
         counts.merge(&normaliser.counts);
     }
-    Ok(Some((counts, quarantine.finish()?)))
+    Ok(Some((counts, quarantine.finish_always()?)))
 }
 
-fn contract(counts: &Counts, config: &Config) -> Result<(), InputError> {
-    if counts.good == 0 {
+/// Fails if more rows were rejected than the contract allows; `late` were rejected after the shuffle,
+/// for a time after the end of the data.
+pub fn keep_contract(counts: &Counts, late: u64, config: &Config) -> Result<(), InputError> {
+    if counts.good <= late {
         return Err(InputError::NoValidRows { rows: counts.rows });
     }
-    let rejected = counts.rejected_rows();
+    let rejected = counts.rejected_rows() + late;
     let share = rejected as f64 / counts.rows.max(1) as f64;
     if share > config.max_rejected_share {
         let (reason, count) = normalise::Reason::ALL
             .iter()
-            .map(|reason| (reason.text(), counts.rejected[*reason as usize]))
+            .map(|reason| {
+                let late = if *reason == normalise::Reason::FutureTime { late } else { 0 };
+                (reason.text(), counts.rejected[*reason as usize] + late)
+            })
             .max_by_key(|(_, count)| *count)
             .unwrap_or_default();
         return Err(InputError::TooManyRejected {

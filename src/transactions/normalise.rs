@@ -94,6 +94,8 @@ pub struct Counts {
     pub good: u64,
     pub rejected: [u64; Reason::ALL.len()],
     pub returns_dropped: u64,
+    /// Returns taken off revenue.
+    pub returns_netted: u64,
     pub null_channels: u64,
     pub null_amounts: u64,
     pub null_quantities: u64,
@@ -111,6 +113,7 @@ impl Counts {
             *mine += theirs;
         }
         self.returns_dropped += other.returns_dropped;
+        self.returns_netted += other.returns_netted;
         self.null_channels += other.null_channels;
         self.null_amounts += other.null_amounts;
         self.null_quantities += other.null_quantities;
@@ -301,7 +304,7 @@ impl<'a> Normaliser<'a> {
         let amount = self.amount(row, package, quantity, amounts)?;
         if amount < 0 || quantity < 0.0 {
             match rules.returns {
-                Returns::Net => {}
+                Returns::Net => self.counts.returns_netted += 1,
                 Returns::Drop => return Ok(Checked::DroppedReturn),
                 Returns::Quarantine => return Err(Reason::NegativeAmount),
             }

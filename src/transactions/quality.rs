@@ -50,6 +50,7 @@ impl QualityReport {
                 report.rows(&format!("rejected: {}", reason.text()), count, rows);
             }
         }
+        report.rows("returns taken off revenue", counts.returns_netted, rows);
         report.rows("returns left out", counts.returns_dropped, rows);
         report.rows("exact duplicates", cleaned.duplicates, rows);
         report.rows("repeated transaction ids dropped", cleaned.repeated_transactions, rows);

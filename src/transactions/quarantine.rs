@@ -99,23 +99,43 @@ impl Rejected {
 pub struct QuarantineWriter {
     state: Mutex<State>,
     turn: Condvar,
+    folder: RunFolder,
+    part: usize,
 }
 
 struct State {
     next: usize,
     done: std::collections::BTreeMap<usize, RecordBatch>,
-    writer: PartWriter,
+    writer: Option<PartWriter>,
     stopped: bool,
 }
 
+impl State {
+    fn write(&mut self, folder: &RunFolder, part: usize, batch: &RecordBatch) -> Result<(), PartError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let writer = match &mut self.writer {
+            Some(open) => open,
+            none => none.insert(create(folder, part)?),
+        };
+        writer.write(batch)
+    }
+}
+
+fn create(folder: &RunFolder, part: usize) -> Result<PartWriter, PartError> {
+    PartWriter::create(folder, QUARANTINE.name, part, QUARANTINE.schema(CustomerType::Text))
+}
+
 impl QuarantineWriter {
-    pub fn create(folder: &RunFolder, part: usize) -> Result<Self, PartError> {
-        let writer =
-            PartWriter::create(folder, QUARANTINE.name, part, QUARANTINE.schema(CustomerType::Text))?;
-        Ok(Self {
-            state: Mutex::new(State { next: 0, done: Default::default(), writer, stopped: false }),
+    /// A writer of part `part`; its file is made when the first row comes.
+    pub fn new(folder: &RunFolder, part: usize) -> Self {
+        Self {
+            state: Mutex::new(State { next: 0, done: Default::default(), writer: None, stopped: false }),
             turn: Condvar::new(),
-        })
+            folder: folder.clone(),
+            part,
+        }
     }
 
     /// Writes what a unit has collected so far, waiting for its turn.
@@ -125,7 +145,7 @@ impl QuarantineWriter {
         while state.next != unit && !state.stopped {
             state = self.turn.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
-        state.writer.write(&batch)
+        state.write(&self.folder, self.part, &batch)
     }
 
     /// Ends a unit with the rest of its rows.
@@ -137,7 +157,7 @@ impl QuarantineWriter {
             let next = state.next;
             state.done.remove(&next)
         } {
-            state.writer.write(&batch)?;
+            state.write(&self.folder, self.part, &batch)?;
             state.next += 1;
         }
         drop(state);
@@ -151,9 +171,19 @@ impl QuarantineWriter {
         self.turn.notify_all();
     }
 
-    pub fn finish(self) -> Result<PartFile, PartError> {
+    /// The file, if there were rows.
+    pub fn finish(self) -> Result<Option<PartFile>, PartError> {
         let state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.writer.finish()
+        state.writer.map(PartWriter::finish).transpose()
+    }
+
+    /// The file, without rows if there were none, so that readers find the table's columns.
+    pub fn finish_always(self) -> Result<PartFile, PartError> {
+        let (folder, part) = (self.folder.clone(), self.part);
+        match self.finish()? {
+            Some(file) => Ok(file),
+            None => create(&folder, part)?.finish(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -50,8 +50,10 @@ impl WholeCustomers {
     pub fn new(rows: Rows, transactions: &Transactions, rejected: &mut Rejected) -> Self {
         let order = sorted(&rows, transactions);
         let text_starts = rows.text_starts();
+        let has_texts = !rows.text_lengths.is_empty();
         let same_customer = |a: usize, b: usize| {
-            rows.keys[a] == rows.keys[b] && text(&rows, &text_starts, a) == text(&rows, &text_starts, b)
+            rows.keys[a] == rows.keys[b]
+                && (!has_texts || text(&rows, &text_starts, a) == text(&rows, &text_starts, b))
         };
         let mut cleaned = Cleaned::default();
         let mut whole = Self {
@@ -140,10 +142,14 @@ fn sorted(rows: &Rows, transactions: &Transactions) -> Vec<u32> {
         NO_CHANNEL => u32::MAX,
         code => transactions.channel_ranks[code as usize],
     };
+    let has_texts = !rows.text_lengths.is_empty();
     order.sort_unstable_by(|a, b| {
         let (row_a, row_b) = (a.2 as usize, b.2 as usize);
         a.0.cmp(&b.0)
-            .then_with(|| text(rows, &text_starts, row_a).cmp(text(rows, &text_starts, row_b)))
+            .then_with(|| match has_texts {
+                true => text(rows, &text_starts, row_a).cmp(text(rows, &text_starts, row_b)),
+                false => std::cmp::Ordering::Equal,
+            })
             .then_with(|| a.1.cmp(&b.1))
             .then_with(|| package(a.2).cmp(&package(b.2)))
             .then_with(|| channel(a.2).cmp(&channel(b.2)))
