@@ -4,6 +4,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use packwise::config::{Config, Layers, load};
 use packwise::engine::Engine;
+use packwise::engine::memory::Models;
 use packwise::engine::part::RunFolder;
 use packwise::engine::progress::Progress;
 use packwise::engine::scratch::Scratch;
@@ -52,8 +53,13 @@ impl Setting {
             ],
         )
         .expect("loads");
-        let engine = Engine::new(config.resources.threads, config.resources.memory, Progress::new(false))
-            .expect("starts");
+        let engine = Engine::new(
+            config.resources.threads,
+            config.resources.memory,
+            Models::default(),
+            Progress::new(false),
+        )
+        .expect("starts");
         Self {
             config,
             engine,

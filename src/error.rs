@@ -5,6 +5,7 @@ use crate::engine::scratch::ScratchError;
 use crate::features::FeatureError;
 use crate::generate::GenerateError;
 use crate::neighbours::NeighbourError;
+use crate::quantities::format_bytes;
 use crate::recommendations::RecommendationError;
 use crate::runs::RunError;
 use crate::segments::SegmentError;
@@ -31,6 +32,8 @@ pub enum Error {
     Run(#[from] RunError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error("{} of memory are not enough, this needs {} at least", format_bytes(*limit), format_bytes(*least))]
+    MemoryTooSmall { limit: u64, least: u64 },
     #[error("the query failed")]
     Query(#[source] Box<datafusion::error::DataFusionError>),
     #[error("only SELECT is allowed: {statement}")]
@@ -54,12 +57,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// 2 usage or configuration, 3 data contract, 1 anything else.
+    /// 2 usage or configuration, 3 data contract, 6 resource limit, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::NotReadOnly { .. } => 2,
             Self::Segments(SegmentError::MoreThanCustomers { .. }) => 2,
             Self::Generate(GenerateError::OutOfRange { .. } | GenerateError::Period { .. }) => 2,
+            Self::MemoryTooSmall { .. } => 6,
             Self::Input(error) => input_code(error),
             Self::Features(FeatureError::Input(error)) => input_code(error),
             _ => 1,
@@ -92,6 +96,10 @@ impl Error {
             Self::NotReadOnly { .. } => {
                 Some("published tables cannot be changed; write results with --format parquet".into())
             }
+            Self::MemoryTooSmall { .. } => Some(
+                "raise resources.memory, or lower neighbours.pool, segments.sample or resources.threads"
+                    .into(),
+            ),
             Self::Generate(error) => error.hint().map(str::to_owned),
             _ => None,
         }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    packwise::engine::allocator::give_back_at_once();
     let cli = Cli::parse();
     match commands::dispatch(&cli) {
         Ok(code) => ExitCode::from(code),

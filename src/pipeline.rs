@@ -36,6 +36,10 @@ pub struct Checked {
 pub fn check_input(config: &Config, engine: &Engine) -> Result<Checked, Error> {
     let runtime = engine.runtime.handle();
     let plan = Plan::open(&config.transactions, runtime)?;
+    let (limit, least) = (engine.memory.bytes(), engine.memory.least(plan.rows, engine.threads));
+    if limit < least {
+        return Err(Error::MemoryTooSmall { limit, least });
+    }
     let catalogue = config
         .catalogue
         .as_ref()

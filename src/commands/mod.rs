@@ -13,6 +13,7 @@ mod runs;
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, Layers, load};
 use crate::engine::Engine;
+use crate::engine::memory::Models;
 use crate::engine::progress::Progress;
 use crate::error::Error;
 use clap::CommandFactory;
@@ -72,6 +73,7 @@ fn prepare(args: &ConfigArgs, json: bool) -> Result<(Config, Layers, Engine), Er
 
 fn engine(config: &Config, json: bool) -> Result<Engine, Error> {
     let bars = !json && std::io::stderr().is_terminal();
-    Engine::new(config.resources.threads, config.resources.memory, Progress::new(bars))
+    let models = Models { sample: config.segments.sample as u64, pool: config.neighbours.pool as u64 };
+    Engine::new(config.resources.threads, config.resources.memory, models, Progress::new(bars))
         .map_err(|source| Error::Io { action: "start the worker threads".into(), source })
 }

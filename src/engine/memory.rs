@@ -9,8 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Bytes that the program, its threads and the allocator take before any data (measured: 30 to 60 MiB).
-const PROGRAM: u64 = 64 << 20;
+/// Bytes that the program, its threads, the decoders and the allocator take beside counted data
+/// (measured: 60 to 90 MiB).
+const PROGRAM: u64 = 80 << 20;
+/// Least working set of a worker: a bucket's Parquet writers and its DataFusion session (measured).
+const LEAST_PER_WORKER: u64 = 20 << 20;
+/// Bytes of a sampled customer (values, packages, scaled copies while segments are fitted).
+const SAMPLED_CUSTOMER: u64 = 600;
+/// Bytes of a neighbour candidate (vector, packages, id, index).
+const CANDIDATE: u64 = 450;
 /// Share of the limit kept free for what nobody counts: fragmentation, decoders, the allocator's own.
 const SLACK: f64 = 0.15;
 /// Peak bytes of the features stage for one row of a bucket (measured at 52M rows: rows, sort, Arrow
@@ -21,11 +28,26 @@ const FEATURE_BYTES_PER_ROW: u64 = 640;
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     bytes: u64,
+    models: Models,
+}
+
+/// Customers that the models hold, from the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Models {
+    pub sample: u64,
+    pub pool: u64,
 }
 
 impl Limit {
-    pub fn new(bytes: u64) -> Self {
-        Self { bytes }
+    pub fn new(bytes: u64, models: Models) -> Self {
+        Self { bytes, models }
+    }
+
+    /// The least limit that a base of `rows` purchases can be done in on `threads` threads.
+    pub fn least(self, rows: u64, threads: usize) -> u64 {
+        let sample = self.models.sample.min(rows) * SAMPLED_CUSTOMER;
+        let pool = self.models.pool.min(rows) * CANDIDATE;
+        PROGRAM + sample + pool.max(threads as u64 * LEAST_PER_WORKER)
     }
 
     /// The limit itself.
@@ -33,10 +55,11 @@ impl Limit {
         self.bytes
     }
 
-    /// What data may take: the limit less the program and the slack.
+    /// What data may take: the limit less the program, the sample and the slack.
     pub fn usable(self) -> u64 {
         let slack = (self.bytes as f64 * SLACK) as u64;
-        self.bytes.saturating_sub(PROGRAM + slack).max(16 << 20)
+        let sample = self.models.sample * SAMPLED_CUSTOMER;
+        self.bytes.saturating_sub(PROGRAM + sample + slack).max(16 << 20)
     }
 
     /// Bytes of shuffled rows that may stay in memory instead of going to scratch disk.
@@ -51,7 +74,7 @@ impl Limit {
 
     /// How many buckets `rows` rows need so that a bucket in every worker stays within the limit.
     pub fn buckets(self, rows: u64, threads: usize) -> usize {
-        let rows_per_bucket = (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(1, 1_000_000);
+        let rows_per_bucket = (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(10_000, 1_000_000);
         let fitting = rows.div_ceil(rows_per_bucket);
         // Four buckets a worker keep all of them busy to the end, where there is enough to do.
         let busy = (rows / 100_000).min(4 * threads as u64);
@@ -62,7 +85,7 @@ impl Limit {
     pub fn predicted_peak(self, rows: u64, row_bytes: u64, buckets: usize, threads: usize) -> u64 {
         let resident = (rows * row_bytes).min(self.resident_rows());
         let in_flight = (rows / buckets.max(1) as u64) * FEATURE_BYTES_PER_ROW * threads as u64;
-        PROGRAM + resident + in_flight
+        PROGRAM + self.models.sample.min(rows) * SAMPLED_CUSTOMER + resident + in_flight
     }
 }
 
@@ -130,10 +153,13 @@ mod tests {
 
     #[test]
     fn a_smaller_limit_means_more_buckets_and_never_none() {
-        let few = Limit::new(4 << 30).buckets(52_000_000, 2);
-        let many = Limit::new(1 << 30).buckets(52_000_000, 2);
+        let limit = |bytes| Limit::new(bytes, Models { sample: 50_000, pool: 200_000 });
+        let few = limit(4 << 30).buckets(52_000_000, 2);
+        let many = limit(1 << 30).buckets(52_000_000, 2);
         assert!(many > few && few >= 1, "{many} {few}");
-        assert_eq!(Limit::new(1 << 30).buckets(0, 2), 1);
+        assert_eq!(limit(1 << 30).buckets(0, 2), 1);
+        assert!(limit(256 << 20).least(10_000_000, 2) < 256 << 20);
+        assert!(limit(128 << 20).least(10_000_000, 2) > 128 << 20);
     }
 
     #[test]

@@ -6,12 +6,14 @@
 //! | [`input`] | bytes of a file for the Parquet and CSV readers, local or remote |
 //! | [`buckets`] | rows of the shuffle, in memory and on scratch disk |
 //! | [`memory`] | the limit of the process, what it leaves for buckets, the peak |
+//! | [`allocator`] | freed memory goes back at once |
 //! | [`session`] | DataFusion sessions: one a bucket, and the read-only one of `query` |
 //! | [`part`] | bounded Parquet writers and readers of published tables |
 //! | [`scratch`] | the scratch folder and its lock |
 //! | [`progress`] | stages, bars and the figures of the summary table |
 //! | [`workers`] | threads that take jobs in order |
 
+pub mod allocator;
 pub mod buckets;
 pub mod input;
 pub mod location;
@@ -34,15 +36,21 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine with `threads` workers under `memory` bytes for the whole process.
-    pub fn new(threads: usize, memory: u64, progress: progress::Progress) -> std::io::Result<Self> {
+    /// An engine with `threads` workers under `memory` bytes for the whole process, of which the models
+    /// (sample and candidates) take `models`.
+    pub fn new(
+        threads: usize,
+        memory: u64,
+        models: memory::Models,
+        progress: progress::Progress,
+    ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.clamp(1, 4))
             .enable_all()
             .build()?;
         Ok(Self {
             threads: threads.max(1),
-            memory: memory::Limit::new(memory),
+            memory: memory::Limit::new(memory, models),
             runtime,
             progress: Arc::new(progress),
         })

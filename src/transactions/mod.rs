@@ -40,7 +40,7 @@ use source::{Plan, Role};
 /// Units whose customer column is read to place the buckets.
 const SAMPLED_UNITS: usize = 48;
 /// Customer ids in that sample.
-const SAMPLED_IDS: usize = 400_000;
+const SAMPLED_IDS: usize = 100_000;
 /// Rows read of a CSV file for that sample.
 const SAMPLED_CSV_ROWS: usize = 100_000;
 
