@@ -77,7 +77,7 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
     }
     let offers = &quality.offers;
     text.push_str(&format!(
-        "{} offers, {} of them new to the customer; {} have fewer than {}, {} none\n",
+        "{} offers, {} of them new to the customer; {} with fewer than {}, {} with none\n",
         format_count(offers.offers),
         render::percent(offers.offers_new_to_customer as f64 / offers.offers.max(1) as f64),
         render::plural(offers.customers_with_shortfall, "customer"),

@@ -11,4 +11,3 @@ pub mod random;
 pub mod sample;
 pub mod scaling;
 pub mod silhouette;
-pub mod sketch;
