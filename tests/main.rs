@@ -1,1 +1,30 @@
+//! The integration tests, in one binary: every test goes through the real program or the crate's public
+//! interface.
 
+#[path = "it/made_up.rs"]
+mod made_up;
+#[path = "it/rows.rs"]
+mod rows;
+#[path = "it/support.rs"]
+mod support;
+
+#[path = "it/bad_input.rs"]
+mod bad_input;
+#[path = "it/commands.rs"]
+mod commands;
+#[path = "it/contract.rs"]
+mod contract;
+#[path = "it/determinism.rs"]
+mod determinism;
+#[path = "it/formats.rs"]
+mod formats;
+#[path = "it/policies.rs"]
+mod policies;
+#[path = "it/publish.rs"]
+mod publish;
+#[path = "it/real_sets.rs"]
+mod real_sets;
+#[path = "it/sql.rs"]
+mod sql;
+#[path = "it/truth.rs"]
+mod truth;
