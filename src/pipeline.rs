@@ -62,8 +62,7 @@ pub fn run(
     let scratch = Scratch::open(&config.resources.scratch)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
     let identity = identity(&plan);
-    let id = format!("{}-{}", started.format("%Y%m%dT%H%M%SZ"), &identity.fingerprint[..8]);
-    let run: NewRun = output.begin(&id, scratch.path())?;
+    let run: NewRun = output.begin(started, &identity.fingerprint, scratch.path())?;
     let folder = &run.folder;
 
     progress.begin("transactions", plan.rows);

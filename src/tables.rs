@@ -97,7 +97,7 @@ pub const CUSTOMER_FEATURES: Table = Table {
         column("tenure_days", Kind::Integer, "days from the first row to the end of the data"),
         maybe("mean_gap_days", Kind::Float, "mean days between active days; null with fewer than two"),
         column("weekend_share", Kind::Float, "share of purchases on Saturday and Sunday, 0 to 1"),
-        maybe("favourite_package", Kind::Text, "the package bought most often; ties by weight, then code"),
+        maybe("favourite_package", Kind::Text, "the package bought most often; ties to the first code"),
         column("favourite_share", Kind::Float, "its share of the purchases, 0 to 1"),
         maybe("mean_price_tier", Kind::Float, "mean fifth of the catalogue by price, 1 (cheap) to 5"),
         maybe("mean_validity_days", Kind::Float, "mean validity of what was bought, days"),

@@ -18,6 +18,8 @@ mod contract;
 mod determinism;
 #[path = "it/formats.rs"]
 mod formats;
+#[path = "it/memory.rs"]
+mod memory;
 #[path = "it/policies.rs"]
 mod policies;
 #[path = "it/publish.rs"]

@@ -35,7 +35,35 @@ pub fn run(args: &QueryArgs, json: bool) -> Result<u8, Error> {
     Ok(0)
 }
 
-type Out = BufWriter<std::io::Stdout>;
+type Out = BufWriter<Quiet>;
+
+/// Standard output that takes a reader's leaving as the end: the rest is thrown away.
+struct Quiet {
+    stdout: std::io::Stdout,
+    left: bool,
+}
+
+impl Write for Quiet {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        if self.left {
+            return Ok(buffer.len());
+        }
+        match self.stdout.write(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.left = true;
+                Ok(buffer.len())
+            }
+            result => result,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.stdout.flush() {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+}
 
 /// Rows to standard output in one of the formats; all but the table are streamed.
 enum Sink {
@@ -47,7 +75,7 @@ enum Sink {
 
 impl Sink {
     fn new(format: Format, schema: &arrow::datatypes::SchemaRef) -> Result<Self, Error> {
-        let out = BufWriter::new(std::io::stdout());
+        let out = BufWriter::new(Quiet { stdout: std::io::stdout(), left: false });
         Ok(match format {
             Format::Table => Self::Table(schema.clone(), Vec::new()),
             Format::Csv => Self::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(true).build(out))),

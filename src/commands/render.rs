@@ -96,7 +96,8 @@ pub fn failure(error: &Error, json: bool) -> String {
     while let Some(cause) = source {
         let text = cause.to_string();
         // Transparent layers repeat what was said.
-        if causes.last() != Some(&text) && text != error.to_string() {
+        let said = causes.last().is_some_and(|last| last.contains(&text));
+        if !said && text != error.to_string() {
             causes.push(text);
         }
         source = cause.source();

@@ -129,8 +129,8 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
         vec![
             "transactions".into(),
             format!(
-                "{} files, {about}{} rows, {}",
-                plan.sources.len(),
+                "{}, {about}{} rows, {}",
+                render::plural(plan.sources.len() as u64, "file"),
                 format_count(plan.rows),
                 format_bytes(plan.bytes)
             ),

@@ -65,10 +65,8 @@ impl Input {
 
     /// A reader from the start, unpacked according to the file's name (`.gz`, `.zst`).
     pub fn unpacked(&self, name: &str) -> std::io::Result<Box<dyn Read + Send>> {
-        let raw: Box<dyn Read + Send> = match &self.source {
-            Source::Local(file) => Box::new(file.try_clone()?),
-            Source::Remote { .. } => Box::new(Sequential { input: self.clone(), at: 0, rest: Bytes::new() }),
-        };
+        // By position, never by the file's own offset, which all handles of a file share.
+        let raw = Box::new(Sequential { input: self.clone(), at: 0, rest: Bytes::new() });
         let lower = name.to_ascii_lowercase();
         Ok(if lower.ends_with(".gz") {
             Box::new(BufReader::with_capacity(

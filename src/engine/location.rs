@@ -4,6 +4,7 @@ use futures::TryStreamExt;
 use glob::Pattern;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
+use percent_encoding::percent_decode_str;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -56,6 +57,8 @@ pub struct InputFile {
     pub modified: i64,
 }
 
+/// What Hive writes for a null partition value.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// The endings of files that are taken from a folder.
 const ENDINGS: [&str; 8] = [".parquet", ".pq", ".csv", ".csv.gz", ".csv.zst", ".tsv", ".txt", ".csv.zstd"];
 const ENDINGS_TEXT: &str = ".parquet, .csv, .csv.gz, .csv.zst";
@@ -240,14 +243,17 @@ fn list_remote(
 }
 
 /// The `key=value` folders in a file's path (Hive layout), innermost last.
-pub fn hive_values(name: &str) -> Vec<(String, String)> {
+pub fn hive_values(name: &str) -> Vec<(String, Option<String>)> {
     let mut parts: Vec<&str> = name.split('/').collect();
     parts.pop();
     parts
         .into_iter()
         .filter_map(|part| part.split_once('='))
         .filter(|(key, _)| !key.is_empty())
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .map(|(key, value)| {
+            let value = percent_decode_str(value).decode_utf8_lossy();
+            (key.to_owned(), (value != HIVE_NULL).then(|| value.into_owned()))
+        })
         .collect()
 }
 
@@ -258,8 +264,12 @@ mod tests {
     #[test]
     fn hive_folders_give_columns() {
         assert_eq!(
-            hive_values("dumps/date=2026-01-01/channel=APP/a=b.parquet"),
-            vec![("date".into(), "2026-01-01".into()), ("channel".into(), "APP".into())]
+            hive_values("dumps/date=2026-01-01/channel=A%20B/x=__HIVE_DEFAULT_PARTITION__/a=b.parquet"),
+            vec![
+                ("date".into(), Some("2026-01-01".into())),
+                ("channel".into(), Some("A B".into())),
+                ("x".into(), None)
+            ]
         );
     }
 

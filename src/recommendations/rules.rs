@@ -89,6 +89,18 @@ impl Rules {
         }
     }
 
+    /// No rules at all, over `packages` packages.
+    #[cfg(test)]
+    pub fn none(packages: usize) -> Self {
+        Self {
+            never: vec![None; packages],
+            prices: vec![None; packages],
+            lasts: vec![None; packages],
+            max_price_step: None,
+            as_of_micros: 0,
+        }
+    }
+
     /// Why a package is not offered to a customer, if it is not; `last` is when the customer last
     /// bought it, in microseconds since 1970.
     pub fn excluded(&self, package: u32, customer: CustomerFacts, last: Option<i64>) -> Option<Excluded> {
@@ -108,5 +120,40 @@ impl Rules {
             return Some(Excluded::Active);
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000;
+
+    fn rules() -> Rules {
+        Rules {
+            never: vec![None, Some(Excluded::Retired), None],
+            prices: vec![Some(1000), Some(10), Some(3000)],
+            lasts: vec![Some(30 * DAY), None, None],
+            max_price_step: Some(2.0),
+            as_of_micros: 100 * DAY,
+        }
+    }
+
+    #[test]
+    fn each_rule_takes_what_it_names_and_nothing_else() {
+        let (rules, usual) = (rules(), CustomerFacts { usual_price: 1000.0 });
+        assert_eq!(rules.excluded(0, usual, None), None);
+        assert_eq!(rules.excluded(1, usual, None), Some(Excluded::Retired));
+        assert_eq!(rules.excluded(2, usual, None), Some(Excluded::PriceStep));
+        // Twice the usual price is still within a step of 2; an unknown usual price limits nothing.
+        assert_eq!(rules.excluded(2, CustomerFacts { usual_price: 1500.0 }, None), None);
+        assert_eq!(rules.excluded(2, CustomerFacts { usual_price: 0.0 }, None), None);
+    }
+
+    #[test]
+    fn a_package_is_active_until_its_validity_has_run_out() {
+        let (rules, usual) = (rules(), CustomerFacts { usual_price: 1000.0 });
+        assert_eq!(rules.excluded(0, usual, Some(71 * DAY)), Some(Excluded::Active));
+        assert_eq!(rules.excluded(0, usual, Some(70 * DAY)), None);
     }
 }

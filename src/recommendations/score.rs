@@ -87,8 +87,9 @@ pub struct Scorer {
 }
 
 const NOT_BOUGHT: u32 = u32::MAX;
-/// Fall-back packages rank below every scored one: their segment share is scaled by this.
-const FALL_BACK: f64 = 1e-3;
+/// Packages that fill up rank below every scored one: their segment share is scaled by this part of the
+/// least score.
+const FALL_BACK: f64 = 0.5;
 
 impl Scorer {
     pub fn new(packages: usize) -> Self {
@@ -117,7 +118,8 @@ impl Scorer {
         }
         for package in &self.touched {
             let at = *package as usize;
-            let score = blend.own_weight * self.own[at] + (1.0 - blend.own_weight) * self.near[at];
+            // Shares are rounded, so that a single package can come out a hair above 1.
+            let score = (blend.own_weight * self.own[at] + (1.0 - blend.own_weight) * self.near[at]).min(1.0);
             let bought = (self.bought[at] != NOT_BOUGHT).then_some(self.bought[at]);
             let source = match (bought.is_some(), self.counts[at] > 0) {
                 (true, true) => Source::Both,
@@ -138,8 +140,12 @@ impl Scorer {
         }
         // What sells in the segment: in the neighbours' place for new customers, and to fill up.
         if use_segment || answer.offers.len() < blend.top {
-            let weight =
-                if use_segment { 1.0 - blend.own_weight } else { (1.0 - blend.own_weight) * FALL_BACK };
+            let weight = if use_segment {
+                1.0 - blend.own_weight
+            } else {
+                let least = answer.offers.iter().map(|offer| offer.score).fold(1.0, f64::min);
+                least * FALL_BACK
+            };
             let mut added = 0;
             for (package, share) in question.segment {
                 if added == blend.top {
@@ -198,5 +204,79 @@ impl Scorer {
             self.counts[at] = 0;
             self.bought[at] = NOT_BOUGHT;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bought(package: u32, weight: f64) -> Bought {
+        Bought { package, weight, last: 0 }
+    }
+
+    fn answer(question: &Question, own_weight: f64, top: usize) -> Answer {
+        let mut answer = Answer::default();
+        let rules = Rules::none(5);
+        let mut scorer = Scorer::new(5);
+        // Twice: nothing of the first customer may be left on the scoreboard.
+        scorer.score(question, &rules, Blend { own_weight, top }, &mut Answer::default());
+        scorer.score(question, &rules, Blend { own_weight, top }, &mut answer);
+        answer
+    }
+
+    #[test]
+    fn own_habit_and_neighbours_blend_as_documented() {
+        let near: [(&[(u32, f32)], f32); 2] = [(&[(1, 1.0)], 4.0), (&[(2, 0.6), (1, 0.4)], 4.0)];
+        let question = Question {
+            bought: &[bought(0, 3.0), bought(1, 1.0)],
+            neighbours: &near,
+            segment: &[],
+            is_new: false,
+            facts: CustomerFacts { usual_price: 0.0 },
+        };
+        let offers = answer(&question, 0.6, 5).offers;
+        let found: Vec<(u32, f64, Source, u32)> = offers
+            .iter()
+            .map(|o| (o.package, (o.score * 1e6).round() / 1e6, o.source, o.neighbours))
+            .collect();
+        // Equal distances, so each neighbour counts half: near(1) = .7, near(2) = .3.
+        assert_eq!(
+            found,
+            vec![
+                (0, 0.45, Source::OwnHabit, 0),
+                (1, 0.43, Source::Both, 2),
+                (2, 0.12, Source::Neighbours, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_new_customer_gets_what_sells_in_the_segment() {
+        let near: [(&[(u32, f32)], f32); 1] = [(&[(1, 1.0)], 1.0)];
+        let question = Question {
+            bought: &[bought(0, 1.0)],
+            neighbours: &near,
+            segment: &[(3, 0.5), (0, 0.3), (4, 0.2)],
+            is_new: true,
+            facts: CustomerFacts { usual_price: 0.0 },
+        };
+        let offers = answer(&question, 0.5, 3).offers;
+        let found: Vec<(u32, Source)> = offers.iter().map(|o| (o.package, o.source)).collect();
+        assert_eq!(found, vec![(0, Source::OwnHabit), (3, Source::Segment), (4, Source::Segment)]);
+    }
+
+    #[test]
+    fn the_segment_fills_up_below_every_scored_package() {
+        let near: [(&[(u32, f32)], f32); 1] = [(&[(1, 0.001)], 1.0)];
+        let question = Question {
+            bought: &[],
+            neighbours: &near,
+            segment: &[(3, 1.0)],
+            is_new: false,
+            facts: CustomerFacts { usual_price: 0.0 },
+        };
+        let offers = answer(&question, 0.5, 2).offers;
+        assert_eq!(offers.iter().map(|o| o.package).collect::<Vec<_>>(), vec![1, 3]);
     }
 }

@@ -7,6 +7,7 @@ pub mod manifest;
 
 use crate::engine::location::{self, LocationError};
 use crate::engine::part::{PartError, RunFolder, remote_path};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use futures::TryStreamExt;
 use manifest::{FORMAT, Manifest};
 use object_store::local::LocalFileSystem;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 const MANIFEST: &str = "manifest.json";
+/// The time in a run's id.
+const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// Marks a folder as a run that packwise has begun.
 const STARTED: &str = "_started.json";
 
@@ -117,23 +120,32 @@ impl Output {
 
     /// Begins a run: locks a local output, removes what killed runs left there, and writes the first
     /// file of the new one, so that an unwritable output fails now and not after the work.
-    pub fn begin(&self, id: &str, staging: &Path) -> Result<NewRun, RunError> {
+    ///
+    /// The id is the time of the start and the input's fingerprint. Ids sort as the runs were begun: if
+    /// the clock has not moved on since the newest run, or has gone back, the time is taken a second
+    /// after that run's.
+    pub fn begin(
+        &self,
+        started: DateTime<Utc>,
+        fingerprint: &str,
+        staging: &Path,
+    ) -> Result<NewRun, RunError> {
         let lock = self.local.as_deref().map(|folder| self.lock(folder)).transpose()?;
         if let Some(folder) = &self.local {
             remove_unfinished(&folder.join("runs")).map_err(|source| unwritable(&self.name, source))?;
         }
-        let published = self.list()?;
-        let mut unique = id.to_owned();
-        let mut number = 1;
-        while published.contains(&unique) {
-            number += 1;
-            unique = format!("{id}-{number}");
-        }
-        let folder = self.folder(&unique, staging);
+        let newest = self.list()?.pop();
+        let newest = newest.as_deref().and_then(|id| NaiveDateTime::parse_from_str(id.get(..16)?, TIME).ok());
+        let started = match newest {
+            Some(newest) => started.naive_utc().max(newest + TimeDelta::seconds(1)),
+            None => started.naive_utc(),
+        };
+        let id = format!("{}-{}", started.format(TIME), fingerprint.get(..8).unwrap_or(fingerprint));
+        let folder = self.folder(&id, staging);
         folder
-            .put(STARTED, format!("{{\"run_id\": \"{unique}\"}}\n").into_bytes())
+            .put(STARTED, format!("{{\"run_id\": \"{id}\"}}\n").into_bytes())
             .map_err(|source| unwritable(&self.name, source))?;
-        Ok(NewRun { id: unique, folder, _lock: lock })
+        Ok(NewRun { id, folder, _lock: lock })
     }
 
     fn lock(&self, folder: &Path) -> Result<File, RunError> {

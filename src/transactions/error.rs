@@ -17,6 +17,8 @@ pub enum InputError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("{path} is empty: it has no header line")]
+    NoHeader { path: String },
     #[error("{path} has no column `{column}` (for {key}); its columns are {columns}")]
     MissingColumn { path: String, column: String, key: String, columns: String, nearest: Option<String> },
     #[error("column `{column}` of {path} is {found}, but {role} takes {wanted}")]
@@ -78,6 +80,16 @@ impl InputError {
             Self::Location(LocationError::NotFound { .. }) => {
                 Some("check the path; relative paths start at the folder where packwise is started".into())
             }
+            Self::MissingColumn { columns, key, .. } if columns.contains([';', '\t', '|']) => {
+                let section = key.split('.').next().unwrap_or_default();
+                Some(format!(
+                    "the columns seem to be separated by another character: set {section}.delimiter"
+                ))
+            }
+            Self::EmptyCatalogue { .. } => {
+                Some("leave catalogue.path empty to do without a catalogue".into())
+            }
+            Self::NoHeader { .. } => Some("remove or replace the file, then run again".into()),
             Self::MissingColumn { nearest: Some(nearest), key, .. } => {
                 Some(format!("did you mean `{nearest}`? Set {key} = \"{nearest}\""))
             }

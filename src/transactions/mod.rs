@@ -373,8 +373,8 @@ fn text_ids(column: &arrow::array::ArrayRef, first: usize, step: usize) -> Resul
     let ids = text_column::TextColumn::new(column).map_err(InputError::batch)?;
     Ok((first..column.len())
         .step_by(step)
-        .filter_map(|row| ids.get(row))
-        .filter(|id| !id.trim().is_empty())
+        .filter_map(|row| ids.get(row).map(str::trim))
+        .filter(|id| !id.is_empty())
         .map(str::to_owned)
         .collect())
 }

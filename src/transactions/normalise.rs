@@ -170,12 +170,15 @@ enum Times {
 struct Numbers {
     values: Float64Array,
     original: ArrayRef,
+    texts: Option<TextColumn>,
 }
 
 impl Numbers {
     fn new(array: &ArrayRef) -> Result<Self, InputError> {
         let values = cast(array, &DataType::Float64).map_err(InputError::batch)?;
-        Ok(Self { values: values.as_primitive::<Float64Type>().clone(), original: array.clone() })
+        let is_text = matches!(array.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        let texts = is_text.then(|| TextColumn::new(array)).transpose().map_err(InputError::batch)?;
+        Ok(Self { values: values.as_primitive::<Float64Type>().clone(), original: array.clone(), texts })
     }
 
     /// None if null (or empty text), NaN if not a number.
@@ -185,7 +188,7 @@ impl Numbers {
         } else if self.original.is_null(row) {
             None
         } else {
-            let text = self.original.as_string_opt::<i32>().map_or("", |texts| texts.value(row));
+            let text = self.texts.as_ref().and_then(|texts| texts.get(row)).unwrap_or_default();
             (!text.trim().is_empty()).then_some(f64::NAN)
         }
     }
@@ -379,12 +382,12 @@ impl<'a> Normaliser<'a> {
         let key = match (customers, &self.rules.keys) {
             (Customers::Integers(ids), _) => keys::integer_key(ids.value(row)),
             (Customers::Texts(ids), KeyKind::Text { prefix }) => {
-                let id = ids.get(row).unwrap_or_default().as_bytes();
+                let id = ids.get(row).unwrap_or_default().trim().as_bytes();
                 self.rows.text_lengths.push(id.len() as u32);
                 self.rows.text_bytes.extend_from_slice(id);
                 keys::text_key(id, prefix)
             }
-            (Customers::Texts(ids), _) => keys::pack(ids.get(row).unwrap_or_default().as_bytes())
+            (Customers::Texts(ids), _) => keys::pack(ids.get(row).unwrap_or_default().trim().as_bytes())
                 .ok_or(BatchFailure::Keys(KeysTooNarrow))?,
         };
         self.rows.keys.push(key);

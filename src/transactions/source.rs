@@ -52,8 +52,8 @@ impl Batch {
 enum Binding {
     /// Column of the file's schema.
     Column(usize),
-    /// `key=value` in the file's path.
-    Folder(String),
+    /// `key=value` in the file's path; None where the writer had no value.
+    Folder(Option<String>),
     NotMapped,
 }
 
@@ -254,7 +254,7 @@ impl Source {
                     wanted.binary_search(index).ok().map(|position| columns[position].clone())
                 }
                 Binding::Folder(value) => {
-                    Some(Arc::new(StringArray::from(vec![value.as_str(); rows])) as ArrayRef)
+                    Some(Arc::new(StringArray::from(vec![value.as_deref(); rows])) as ArrayRef)
                 }
                 Binding::NotMapped => None,
             };
@@ -293,6 +293,9 @@ pub fn csv_schema(input: &Input, file: &InputFile, delimiter: u8) -> Result<Sche
         .with_delimiter(delimiter)
         .infer_schema(reader, Some(0))
         .map_err(|error| unreadable(error.into()))?;
+    if inferred.fields().is_empty() {
+        return Err(InputError::NoHeader { path: file.name.clone() });
+    }
     let fields = inferred
         .fields()
         .iter()
