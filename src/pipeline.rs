@@ -233,7 +233,7 @@ fn draw(segments: &Segments, folder: &RunFolder) -> Result<Vec<PartFile>, Error>
         .profiles
         .iter()
         .map(|profile| charts::SegmentBar {
-            name: format!("{}", profile.segment),
+            name: format!("{} {}", profile.segment, profile.description),
             customers: profile.customers,
             customers_share: profile.customer_share,
             revenue_share: profile.revenue_share,

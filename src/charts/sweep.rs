@@ -53,7 +53,7 @@ fn summary(points: &[SweepPoint], chosen_k: usize) -> String {
     match points.iter().find(|point| point.k == chosen_k) {
         Some(SweepPoint { silhouette, standard_error, .. }) if silhouette.is_finite() => {
             let error =
-                if *standard_error > 0.0 { format!(" ± {standard_error:.3}") } else { String::new() };
+                if *standard_error > 0.0 { format!(" ± {standard_error:.4}") } else { String::new() };
             format!("{chosen_k} segments chosen: silhouette {silhouette:.3}{error}").replace('-', "−")
         }
         _ => format!("{chosen_k} segments chosen"),
@@ -178,7 +178,8 @@ fn dotted_curve(
     Ok(())
 }
 
-/// The numbers under the lower panel: all of them, or the multiples of 2, 5, 10, ... that have room.
+/// The numbers under the lower panel: all of them, or the multiples of 2, 5, 10, ... that have room, or
+/// whatever has room.
 fn numbers_of_segments(
     canvas: &Canvas<'_>,
     points: &[SweepPoint],
@@ -189,6 +190,9 @@ fn numbers_of_segments(
     let y = LOWER.1 + 18;
     let has_room = |stride: &usize| *stride as f64 * across.step >= f64::from(APART);
     let stride = [1, 2, 5, 10, 20, 50, 100].into_iter().find(has_room).unwrap_or(1_000);
+    // A sweep in steps (2, 7, 12, ...) may hold no round number; then any number that has room will do.
+    let round = |k: usize| k.is_multiple_of(stride);
+    let any = points.iter().filter(|point| round(point.k)).count() < 3;
     // The chosen number is always named; its neighbours make room.
     let chosen = points.iter().find(|point| point.k == chosen_k).map(|point| across.x(point.k));
     let mut last = None;
@@ -199,7 +203,7 @@ fn numbers_of_segments(
             if last != chosen {
                 canvas.text(&k.to_string(), (x, y), LABEL.bold().color(RED).align(Align::Middle))?;
             }
-        } else if k.is_multiple_of(stride) && !near(chosen) && !near(last) {
+        } else if (any || round(k)) && !near(chosen) && !near(last) {
             canvas.text(&k.to_string(), (x, y), LABEL.align(Align::Middle))?;
         } else {
             continue;
@@ -237,6 +241,15 @@ mod tests {
             inertia: 9.2e6 / (k as f64).powf(0.6),
         };
         (2..=last).map(point).collect()
+    }
+
+    #[test]
+    fn a_sweep_in_steps_is_labelled_too() {
+        let stepped: Vec<SweepPoint> = points(97).into_iter().filter(|point| point.k % 5 == 2).collect();
+        let drawn = sweep(&stepped, 7);
+        for k in [2, 7, 12, 52, 97] {
+            assert!(drawn.contains(&format!("\n{k}\n")), "{k}");
+        }
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl RunFolder {
 
 /// `prefix/name`, where the name may hold folders.
 pub fn remote_path(prefix: &StorePath, name: &str) -> StorePath {
-    name.split('/').fold(prefix.clone(), |path, part| path.join(part))
+    name.split('/').filter(|part| !part.is_empty()).fold(prefix.clone(), |path, part| path.join(part))
 }
 
 /// Writes one part. Memory: one encoded row group.

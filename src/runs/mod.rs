@@ -169,7 +169,7 @@ impl Output {
             Some(folder) => RunFolder::Local { root: folder.join("runs").join(id) },
             None => RunFolder::Remote {
                 store: self.store.clone(),
-                prefix: self.run_path(id, "").clone(),
+                prefix: remote_path(&self.prefix, &format!("runs/{id}")),
                 staging: staging.to_owned(),
                 runtime: self.runtime.clone(),
             },
