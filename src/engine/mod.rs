@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`location`] | paths and URLs to files with size and identity; listing, globbing |
 //! | [`input`] | bytes of a file for the Parquet and CSV readers, local or remote |
-//! | [`buckets`] | rows of the shuffle, in memory and on scratch disk |
+//! | [`buckets`] | the shuffle: buckets of whole customers, in memory and on scratch disk |
+//! | [`rows`] | rows of a bucket by column |
 //! | [`memory`] | the limit of the process, what it leaves for buckets, the peak |
 //! | [`allocator`] | freed memory goes back at once |
 //! | [`session`] | DataFusion sessions: one a bucket, and the read-only one of `query` |
@@ -20,6 +21,7 @@ pub mod location;
 pub mod memory;
 pub mod part;
 pub mod progress;
+pub mod rows;
 pub mod scratch;
 pub mod session;
 pub mod workers;

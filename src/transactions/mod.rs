@@ -25,8 +25,9 @@ pub mod whole_customers;
 pub use error::InputError;
 
 use crate::config::Config;
-use crate::engine::buckets::{Buckets, Layout, splitters};
+use crate::engine::buckets::{Buckets, splitters};
 use crate::engine::part::{PartFile, RunFolder};
+use crate::engine::rows::Layout;
 use crate::engine::scratch::Scratch;
 use crate::engine::{Engine, workers};
 use crate::tables::CustomerType;

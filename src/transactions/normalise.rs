@@ -8,7 +8,7 @@ use super::source::{Batch, Role};
 use super::text_column::TextColumn;
 use super::times;
 use crate::config::resolve::Returns;
-use crate::engine::buckets::{Layout, Rows};
+use crate::engine::rows::{Layout, Rows};
 use crate::numerics::random::hash_bytes;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::compute::cast;

@@ -6,7 +6,7 @@ use super::keys::{self, KeyKind};
 use super::normalise::{NO_CHANNEL, Reason};
 use super::quarantine::Rejected;
 use super::times;
-use crate::engine::buckets::Rows;
+use crate::engine::rows::Rows;
 use crate::numerics::random::{hash_bytes, hash_u64};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder};
 use arrow::datatypes::Int64Type;

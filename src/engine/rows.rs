@@ -1,0 +1,210 @@
+//! Rows of the shuffle by column, and their form on scratch disk.
+
+use bytemuck::Pod;
+use std::fs::File;
+use std::io::{Read, Write};
+
+/// Which optional columns the rows have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Layout {
+    pub amounts: bool,
+    pub quantities: bool,
+    pub transactions: bool,
+    /// The customer key is a prefix only; the text itself is kept beside it.
+    pub texts: bool,
+}
+
+impl Layout {
+    /// Bytes of a row, not counting text ids.
+    pub fn row_bytes(self) -> u64 {
+        18 + 8 * u64::from(self.amounts)
+            + 4 * u64::from(self.quantities)
+            + 8 * u64::from(self.transactions)
+            + 20 * u64::from(self.texts)
+    }
+}
+
+/// Normalised transactions by column; optional columns are empty when the layout has none.
+#[derive(Debug, Default, Clone)]
+pub struct Rows {
+    /// Order-preserving customer keys.
+    pub keys: Vec<u64>,
+    /// Seconds since 1970.
+    pub seconds: Vec<u32>,
+    /// Package codes (of the run's dictionary).
+    pub packages: Vec<u32>,
+    /// Channel codes (of the run's dictionary).
+    pub channels: Vec<u16>,
+    /// Minor units of money, of the line.
+    pub amounts: Vec<i64>,
+    pub quantities: Vec<f32>,
+    /// Hash of the transaction id.
+    pub transactions: Vec<u64>,
+    pub text_lengths: Vec<u32>,
+    pub text_bytes: Vec<u8>,
+}
+
+impl Rows {
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        (self.keys.len() * 18
+            + self.amounts.len() * 8
+            + self.quantities.len() * 4
+            + self.transactions.len() * 8
+            + self.text_lengths.len() * 4
+            + self.text_bytes.len()) as u64
+    }
+
+    pub fn clear(&mut self) {
+        self.keys.clear();
+        self.seconds.clear();
+        self.packages.clear();
+        self.channels.clear();
+        self.amounts.clear();
+        self.quantities.clear();
+        self.transactions.clear();
+        self.text_lengths.clear();
+        self.text_bytes.clear();
+    }
+
+    pub(super) fn with_capacity(rows: usize, layout: Layout) -> Self {
+        let optional = |on: bool| if on { rows } else { 0 };
+        Self {
+            keys: Vec::with_capacity(rows),
+            seconds: Vec::with_capacity(rows),
+            packages: Vec::with_capacity(rows),
+            channels: Vec::with_capacity(rows),
+            amounts: Vec::with_capacity(optional(layout.amounts)),
+            quantities: Vec::with_capacity(optional(layout.quantities)),
+            transactions: Vec::with_capacity(optional(layout.transactions)),
+            text_lengths: Vec::with_capacity(optional(layout.texts)),
+            text_bytes: Vec::new(),
+        }
+    }
+
+    /// Gives back what growing has reserved: rows that stay in memory must take what they are counted as.
+    pub(super) fn shrink(mut self) -> Self {
+        self.keys.shrink_to_fit();
+        self.seconds.shrink_to_fit();
+        self.packages.shrink_to_fit();
+        self.channels.shrink_to_fit();
+        self.amounts.shrink_to_fit();
+        self.quantities.shrink_to_fit();
+        self.transactions.shrink_to_fit();
+        self.text_lengths.shrink_to_fit();
+        self.text_bytes.shrink_to_fit();
+        self
+    }
+
+    /// Appends the rows of `from` at `positions`; `text_starts` are the offsets of its texts.
+    pub(super) fn gather(&mut self, from: &Self, positions: &[u32], text_starts: &[usize]) {
+        let of = |position: &u32| *position as usize;
+        self.keys.extend(positions.iter().map(|p| from.keys[of(p)]));
+        self.seconds.extend(positions.iter().map(|p| from.seconds[of(p)]));
+        self.packages.extend(positions.iter().map(|p| from.packages[of(p)]));
+        self.channels.extend(positions.iter().map(|p| from.channels[of(p)]));
+        if !from.amounts.is_empty() {
+            self.amounts.extend(positions.iter().map(|p| from.amounts[of(p)]));
+        }
+        if !from.quantities.is_empty() {
+            self.quantities.extend(positions.iter().map(|p| from.quantities[of(p)]));
+        }
+        if !from.transactions.is_empty() {
+            self.transactions.extend(positions.iter().map(|p| from.transactions[of(p)]));
+        }
+        if !from.text_lengths.is_empty() {
+            for position in positions {
+                let at = of(position);
+                let length = from.text_lengths[at];
+                self.text_lengths.push(length);
+                let start = text_starts[at];
+                self.text_bytes.extend_from_slice(&from.text_bytes[start..start + length as usize]);
+            }
+        }
+    }
+
+    pub(super) fn append(&mut self, other: &Self) {
+        self.keys.extend_from_slice(&other.keys);
+        self.seconds.extend_from_slice(&other.seconds);
+        self.packages.extend_from_slice(&other.packages);
+        self.channels.extend_from_slice(&other.channels);
+        self.amounts.extend_from_slice(&other.amounts);
+        self.quantities.extend_from_slice(&other.quantities);
+        self.transactions.extend_from_slice(&other.transactions);
+        self.text_lengths.extend_from_slice(&other.text_lengths);
+        self.text_bytes.extend_from_slice(&other.text_bytes);
+    }
+
+    /// Offsets of the texts, empty without texts.
+    pub fn text_starts(&self) -> Vec<usize> {
+        let mut at = 0;
+        self.text_lengths
+            .iter()
+            .map(|length| {
+                let start = at;
+                at += *length as usize;
+                start
+            })
+            .collect()
+    }
+
+    pub(super) fn write(&self, file: &mut File) -> std::io::Result<()> {
+        let lengths: [u64; 6] = [
+            self.len(),
+            self.amounts.len(),
+            self.quantities.len(),
+            self.transactions.len(),
+            self.text_lengths.len(),
+            self.text_bytes.len(),
+        ]
+        .map(|length| length as u64);
+        file.write_all(bytemuck::cast_slice(&lengths))?;
+        file.write_all(bytemuck::cast_slice(&self.keys))?;
+        file.write_all(bytemuck::cast_slice(&self.seconds))?;
+        file.write_all(bytemuck::cast_slice(&self.packages))?;
+        file.write_all(bytemuck::cast_slice(&self.channels))?;
+        file.write_all(bytemuck::cast_slice(&self.amounts))?;
+        file.write_all(bytemuck::cast_slice(&self.quantities))?;
+        file.write_all(bytemuck::cast_slice(&self.transactions))?;
+        file.write_all(bytemuck::cast_slice(&self.text_lengths))?;
+        file.write_all(&self.text_bytes)
+    }
+
+    /// Appends one written chunk; false at the end of the file.
+    pub(super) fn read(&mut self, file: &mut impl Read) -> std::io::Result<bool> {
+        let mut lengths = [0u64; 6];
+        let mut at = 0;
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut lengths);
+        while at < bytes.len() {
+            match file.read(&mut bytes[at..])? {
+                0 if at == 0 => return Ok(false),
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                count => at += count,
+            }
+        }
+        let [rows, amounts, quantities, transactions, text_lengths, text_bytes] = lengths;
+        read_column(file, &mut self.keys, rows)?;
+        read_column(file, &mut self.seconds, rows)?;
+        read_column(file, &mut self.packages, rows)?;
+        read_column(file, &mut self.channels, rows)?;
+        read_column(file, &mut self.amounts, amounts)?;
+        read_column(file, &mut self.quantities, quantities)?;
+        read_column(file, &mut self.transactions, transactions)?;
+        read_column(file, &mut self.text_lengths, text_lengths)?;
+        read_column(file, &mut self.text_bytes, text_bytes)?;
+        Ok(true)
+    }
+}
+
+fn read_column<T: Pod>(file: &mut impl Read, column: &mut Vec<T>, count: u64) -> std::io::Result<()> {
+    let start = column.len();
+    column.resize(start + count as usize, T::zeroed());
+    file.read_exact(bytemuck::cast_slice_mut(&mut column[start..]))
+}
