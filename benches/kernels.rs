@@ -9,6 +9,7 @@ use packwise::neighbours::exact::Exact;
 use packwise::neighbours::hnsw::GraphOptions;
 use packwise::neighbours::index::{NeighbourIndex, Neighbours};
 use packwise::numerics::blocks::{Blocks, instruction_set, nearest};
+use packwise::numerics::factor::{FactorOptions, Factors, SparseRows};
 use packwise::numerics::kmeans::{self, Algorithm, Options, Start};
 use packwise::numerics::random::generator;
 use packwise::numerics::silhouette::silhouette;
@@ -105,5 +106,20 @@ fn search(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, assignment, search);
+fn factors(criterion: &mut Criterion) {
+    let (customers, packages, bought) = (100_000, 24_000, 10);
+    let mut random = generator(1, "factors", 0);
+    let offsets: Vec<usize> = (0..=customers).map(|customer| customer * bought).collect();
+    let columns: Vec<u32> = (0..customers * bought).map(|_| random.gen_range(0..packages)).collect();
+    let values = vec![1.0; columns.len()];
+    let matrix = SparseRows::new(&offsets, &columns, &values, packages as usize).expect("a matrix");
+    let mut group = criterion.benchmark_group("factors");
+    group.sample_size(10);
+    group.bench_function("100000x24000/1000000/rank=16", |bench| {
+        bench.iter(|| Factors::fit(black_box(matrix), &FactorOptions::new(16, 1)).expect("factors"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, factors, assignment, search);
 criterion_main!(benches);

@@ -128,7 +128,8 @@ pub fn run(
         finished_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
         packwise_version: env!("CARGO_PKG_VERSION").to_owned(),
         as_of: date_of(transactions.as_of_day).to_string(),
-        input: identity,
+        // The plan only estimates the rows of CSV.
+        input: InputIdentity { rows: transactions.counts.rows, ..identity },
         config: layers
             .entries()
             .into_iter()

@@ -100,14 +100,7 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
     let row_bytes = cut.layout.row_bytes();
     let spill = (plan.rows * row_bytes).saturating_sub(engine.memory.resident_rows());
     let peak = engine.memory.predicted_peak(plan.rows, row_bytes, cut.buckets, engine.threads);
-    let stages: [(&str, u64); 6] = [
-        ("transactions", plan.rows),
-        ("features", plan.rows),
-        ("segments", config.segments.sample as u64),
-        ("neighbours", config.neighbours.pool as u64),
-        ("recommendations", config.recommendations.top as u64),
-        ("publish", 1),
-    ];
+    let stages = ["transactions", "features", "segments", "neighbours", "recommendations", "publish"];
     if json {
         let object = serde_json::json!({
             "files": plan.sources.len(),
@@ -120,7 +113,7 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
             "memory_limit_bytes": engine.memory.bytes(),
             "predicted_peak_bytes": peak,
             "predicted_spill_bytes": spill,
-            "stages": stages.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "stages": stages,
         });
         return Ok(format!("{object}\n"));
     }

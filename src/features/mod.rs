@@ -167,9 +167,9 @@ pub fn build(
             worker.parts.push((number, parts));
             worker.customers += made.features.num_rows() as u64;
             worker.customer_packages += made.packages.num_rows() as u64;
-            worker.purchases += integers(&made.features, "purchases").values().iter().sum::<i64>();
+            worker.purchases += integers(&made.features, "purchases")?.values().iter().sum::<i64>();
             worker.revenue += made.packages_minor.values().iter().sum::<i64>();
-            add_totals(&made.packages, &made.packages_minor, &shared.totals);
+            add_totals(&made.packages, &made.packages_minor, &shared.totals)?;
             offer_sample(&made.features, &made.packages, &made.packages_minor, &behaviour, &shared.sample);
         }
         engine.progress.advance(read);
@@ -248,17 +248,20 @@ pub fn build(
     })
 }
 
-fn integers<'a>(batch: &'a RecordBatch, name: &str) -> &'a Int64Array {
-    // The batch was made against the contract a moment ago.
+fn integers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, ArrowError> {
     batch
         .column_by_name(name)
-        .map(|column| column.as_primitive::<Int64Type>())
-        .unwrap_or_else(|| unreachable!("{name}"))
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .ok_or_else(|| ArrowError::SchemaError(format!("no column {name} of integers")))
 }
 
-fn add_totals(packages: &RecordBatch, minor: &Int64Array, totals: &Mutex<Vec<PackageTotals>>) {
+fn add_totals(
+    packages: &RecordBatch,
+    minor: &Int64Array,
+    totals: &Mutex<Vec<PackageTotals>>,
+) -> Result<(), ArrowError> {
     let ranks = packages.column(1).as_dictionary::<Int32Type>().keys();
-    let times = integers(packages, "times");
+    let times = integers(packages, "times")?;
     let last = packages.column(5).as_primitive::<TimestampMicrosecondType>();
     let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for row in 0..packages.num_rows() {
@@ -269,6 +272,7 @@ fn add_totals(packages: &RecordBatch, minor: &Int64Array, totals: &Mutex<Vec<Pac
         total.revenue += minor.value(row);
         total.last = total.last.max(Some(last.value(row)));
     }
+    Ok(())
 }
 
 /// Offers every customer of a bucket to the sample; what it would hold is made only if it gets in.

@@ -124,7 +124,7 @@ fn pools_by_rule(segments: &Segments, rule: CandidateRule) -> Vec<(Vec<u32>, Vec
 }
 
 /// Collects candidates and builds the index. None when there is nobody to learn from. Memory: the
-/// pools (about 0.4 KiB a candidate, twice while they are collected) and a part for each thread.
+/// pools (about 0.4 KiB a candidate, a quarter more while they are collected) and a part for each thread.
 pub fn build(
     features: &Features,
     segments: &Segments,

@@ -398,15 +398,4 @@ mod tests {
         let fine = SparseRows::new(&[0, 1], &[0], &[1.0], 3).unwrap();
         assert_eq!(Factors::fit(fine, &FactorOptions::new(0, 1)), Err(FactorError::ZeroRank));
     }
-
-    #[test]
-    #[ignore = "timing: run alone, in release"]
-    fn a_hundred_thousand_customers_take_less_than_two_seconds() {
-        let matrix = planted(100_000, 24_000, 12, 10, 0.2);
-        let start = std::time::Instant::now();
-        let factors = Factors::fit(matrix.sparse(), &FactorOptions::new(16, 1)).unwrap();
-        let seconds = start.elapsed().as_secs_f64();
-        eprintln!("rank {} in {seconds:.2} s: {:?}", factors.rank(), factors.singular_values());
-        assert!(seconds < 2.0);
-    }
 }

@@ -8,7 +8,6 @@ pub mod manifest;
 use crate::engine::location::{self, LocationError};
 use crate::engine::part::{PartError, RunFolder, remote_path};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use futures::TryStreamExt;
 use manifest::{FORMAT, Manifest};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
@@ -240,19 +239,6 @@ impl Output {
             .block_on(self.store.put(&path, PutPayload::from(bytes)))
             .map_err(|source| unwritable(&self.name, source))?;
         Ok(format!("{}/{name}", self.name.trim_end_matches('/')))
-    }
-
-    /// Every file under a run, for tests and garbage collection.
-    pub fn files(&self, id: &str) -> Result<Vec<String>, RunError> {
-        let prefix = remote_path(&self.prefix, &format!("runs/{id}"));
-        let listed = self.runtime.block_on(self.store.list(Some(&prefix)).try_collect::<Vec<_>>());
-        let mut files: Vec<String> = listed
-            .map_err(|source| self.unreadable(source))?
-            .into_iter()
-            .map(|object| object.location.to_string())
-            .collect();
-        files.sort();
-        Ok(files)
     }
 
     fn unreadable(&self, source: object_store::Error) -> RunError {

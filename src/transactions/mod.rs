@@ -158,7 +158,6 @@ fn shuffle_with(
         },
         channels: Codes::growing(MOST_CHANNELS),
         prices: packages.map(|all| all.iter().map(|package| package.price).collect()).unwrap_or_default(),
-        has_channel: settings.columns.channel.is_some(),
         has_amount: settings.columns.amount.is_some(),
         scale: config.money.scale(),
         max_amount: settings.max_amount,

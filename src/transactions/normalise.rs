@@ -71,7 +71,6 @@ pub struct Rules {
     pub channels: Codes,
     /// Price of every package of the catalogue in minor units, by code; empty without one.
     pub prices: Vec<Option<i64>>,
-    pub has_channel: bool,
     pub has_amount: bool,
     /// Amounts are known for every row (a column, or a price for every package).
     pub scale: f64,
