@@ -2,18 +2,22 @@
 //! second. Sizes are in the ids. `cargo bench --bench stages`.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use packwise::affinities;
 use packwise::config::{Config, Layers, load};
 use packwise::engine::Engine;
 use packwise::engine::memory::Models;
 use packwise::engine::part::RunFolder;
 use packwise::engine::progress::Progress;
 use packwise::engine::scratch::Scratch;
-use packwise::features;
+use packwise::features::{self, Source, Units};
 use packwise::generate::{DEFAULT_START, Options, generate};
 use packwise::neighbours::pool;
-use packwise::pipeline::{Checked, check_input};
-use packwise::recommendations;
+use packwise::pipeline::{Checked, check_input, customer_schema};
+use packwise::policies::{ContactHistory, Policies, PolicyFile};
+use packwise::recommendations::model::ScoringModel;
+use packwise::recommendations::{self, Fitted};
 use packwise::segments;
+use packwise::transactions::cutoff::Cutoff;
 use packwise::transactions::{self, Transactions};
 use std::path::Path;
 
@@ -69,14 +73,25 @@ impl Setting {
     }
 
     fn shuffle(&self) -> Transactions {
-        let Checked { plan, catalogue } = check_input(&self.config, &self.engine).expect("reads");
+        let Checked { plan, catalogue, .. } = check_input(&self.config, &self.engine).expect("reads");
         transactions::shuffle(&plan, catalogue, &self.config, &self.engine, &self.scratch, &self.folder)
             .expect("shuffles")
     }
 
     fn features(&self, transactions: &Transactions) -> features::Features {
-        features::build(transactions, &self.config, &self.engine, &self.scratch, &self.folder)
-            .expect("features")
+        let source =
+            Source { units: Units::Buckets, channel_rows: &transactions.channel_rows, sampler: None };
+        let cutoff = Cutoff::end(transactions);
+        features::build(
+            transactions,
+            &source,
+            cutoff,
+            &self.config,
+            &self.engine,
+            &self.scratch,
+            &self.folder,
+        )
+        .expect("features")
     }
 }
 
@@ -102,13 +117,33 @@ fn stages(criterion: &mut Criterion) {
         bench.iter(|| segments::build(&features, config, engine, folder).expect("segments"));
     });
     let segments = segments::build(&features, config, engine, folder).expect("segments");
-    let pools = pool::build(&features, &segments, config, engine, folder).expect("neighbours");
-    group.bench_function(format!("recommendations/{}", features.customers), |bench| {
-        bench.iter(|| {
-            recommendations::build(&features, &segments, pools.as_ref(), config, engine, folder)
-                .expect("recommends")
-        });
+    let neighbourhood = pool::build(&features, &segments, config, engine, folder).expect("neighbours");
+    let window = config.recommendations.window_days;
+    group.bench_function(format!("affinities/{}", features.customers), |bench| {
+        bench.iter(|| affinities::build(&features, window, config, engine, folder).expect("affinities"));
     });
+    let affinities = affinities::build(&features, window, config, engine, folder).expect("affinities");
+    let fitted = Fitted { features, segments, neighbourhood, affinities };
+    let (model, scratch) = (ScoringModel::untuned(None), &setting.scratch);
+    let example =
+        PolicyFile::parse(include_str!("../config/policies.toml"), "policies.toml").expect("parses");
+    let features = &fitted.features;
+    let compile = |file: &PolicyFile| {
+        let customers = customer_schema(&features.schema);
+        let day = DEFAULT_START + chrono::Days::new(92);
+        Policies::compile(file, &features.package_batch, &customers, day, ContactHistory::empty())
+            .expect("compiles")
+    };
+    for (name, policies) in
+        [("recommendations", compile(&PolicyFile::empty())), ("with policies", compile(&example))]
+    {
+        group.bench_function(format!("{name}/{}", features.customers), |bench| {
+            bench.iter(|| {
+                recommendations::build(&fitted, &model, &policies, config, engine, scratch, folder)
+                    .expect("recommends")
+            });
+        });
+    }
     group.finish();
 }
 

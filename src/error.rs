@@ -1,10 +1,13 @@
 //! Everything that can end a command, with its exit code and what to do about it.
 
+use crate::affinities::AffinityError;
 use crate::config::ConfigError;
 use crate::engine::scratch::ScratchError;
+use crate::evaluate::EvaluateError;
 use crate::features::FeatureError;
 use crate::generate::GenerateError;
 use crate::neighbours::NeighbourError;
+use crate::policies::PolicyError;
 use crate::quantities::format_bytes;
 use crate::recommendations::RecommendationError;
 use crate::runs::RunError;
@@ -25,7 +28,13 @@ pub enum Error {
     #[error(transparent)]
     Neighbours(#[from] NeighbourError),
     #[error(transparent)]
+    Affinities(#[from] AffinityError),
+    #[error(transparent)]
     Recommendations(#[from] RecommendationError),
+    #[error(transparent)]
+    Policies(#[from] PolicyError),
+    #[error("the backtest failed")]
+    Evaluate(#[from] EvaluateError),
     #[error(transparent)]
     Scratch(#[from] ScratchError),
     #[error(transparent)]
@@ -40,6 +49,15 @@ pub enum Error {
     NotReadOnly { statement: String },
     #[error("customer {customer} is not in run {run}")]
     UnknownCustomer { customer: String, run: String },
+    #[error("cannot read the policy file {path}")]
+    PolicyFile {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("package {package} is not in the catalogue or the transactions{}",
+        nearest.as_ref().map_or_else(String::new, |code| format!("; did you mean {code}?")))]
+    UnknownPackage { package: String, nearest: Option<String> },
     #[error("cannot {action}")]
     Io {
         action: String,
@@ -60,10 +78,27 @@ impl Error {
     /// 2 usage or configuration, 3 data contract, 6 resource limit, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NotReadOnly { .. } => 2,
+            Self::Config(_)
+            | Self::NotReadOnly { .. }
+            | Self::UnknownPackage { .. }
+            | Self::PolicyFile { .. } => 2,
             Self::Segments(SegmentError::MoreThanCustomers { .. }) => 2,
             Self::Generate(GenerateError::OutOfRange { .. } | GenerateError::Period { .. }) => 2,
-            Self::MemoryTooSmall { .. } => 6,
+            Self::MemoryTooSmall { .. } | Self::Affinities(AffinityError::Memory { .. }) => 6,
+            Self::Policies(error) | Self::Recommendations(RecommendationError::Policies(error)) => {
+                match error {
+                    PolicyError::Invalid { .. } => 2,
+                    _ => 3,
+                }
+            }
+            Self::Recommendations(RecommendationError::Caps { .. } | RecommendationError::CapsWithSlots) => 2,
+            Self::Evaluate(
+                EvaluateError::CutoffOutside { .. }
+                | EvaluateError::NoTruth { .. }
+                | EvaluateError::TooFewCustomers { .. }
+                | EvaluateError::NoBaskets
+                | EvaluateError::FilterOfWindow,
+            ) => 2,
             Self::Input(error) => input_code(error),
             Self::Features(FeatureError::Input(error)) => input_code(error),
             _ => 1,
@@ -100,6 +135,21 @@ impl Error {
                 "raise resources.memory, or lower neighbours.pool, segments.sample or resources.threads"
                     .into(),
             ),
+            Self::PolicyFile { .. } => {
+                Some("set policies.path to a file that can be read, or to \"\" for no rules".into())
+            }
+            Self::Policies(PolicyError::Invalid { .. }) => {
+                Some("`packwise policies check` reports all problems and lists the columns to use".into())
+            }
+            Self::Recommendations(RecommendationError::Caps { .. }) => {
+                Some("lower min_customers, widen the rules before it, or raise the other caps".into())
+            }
+            Self::Recommendations(RecommendationError::CapsWithSlots) => {
+                Some("set recommendations.slots to 0, or take the caps out of the policy file".into())
+            }
+            Self::Affinities(AffinityError::Memory { .. }) => {
+                Some("raise resources.memory, or lower affinities.packages".into())
+            }
             Self::Generate(error) => error.hint().map(str::to_owned),
             _ => None,
         }

@@ -3,17 +3,20 @@
 //!
 //! Start at [`pipeline::run`]: it tells the story. ARCHITECTURE.md says why it is built this way.
 
+pub mod affinities;
 pub mod charts;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod evaluate;
 pub mod features;
 pub mod generate;
 pub mod neighbours;
 pub mod numerics;
 pub mod pipeline;
+pub mod policies;
 pub mod published;
 pub mod quantities;
 pub mod recommendations;

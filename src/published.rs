@@ -7,7 +7,7 @@ use crate::runs::Output;
 use crate::runs::manifest::{Manifest, TableFiles};
 use crate::tables::{self, CustomerType};
 use arrow::array::RecordBatch;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -99,6 +99,28 @@ impl PublishedRun {
         read_only.verify_plan(&plan).map_err(|_| Error::NotReadOnly { statement: sql.trim().to_owned() })?;
         let frame = self.context.execute_logical_plan(plan).await.map_err(failed)?;
         frame.execute_stream().await.map_err(failed)
+    }
+
+    /// All rows of a small table.
+    pub async fn table(&self, name: &str) -> Result<Vec<RecordBatch>, Error> {
+        let Some(table) = self.manifest.tables.get(name) else { return Ok(Vec::new()) };
+        let files: Vec<&PartFile> = table.files.iter().filter(|file| file.rows > 0).collect();
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.frame(&files).await?.collect().await.map_err(failed)
+    }
+
+    /// The columns of a table as its files have them.
+    pub async fn schema(&self, name: &str) -> Result<Schema, Error> {
+        let files: Vec<&PartFile> = match self.manifest.tables.get(name) {
+            Some(table) => table.files.iter().filter(|file| file.rows > 0).collect(),
+            None => Vec::new(),
+        };
+        match files.first() {
+            Some(first) => Ok(self.frame(&[*first]).await?.schema().as_arrow().clone()),
+            None => Ok(Schema::empty()),
+        }
     }
 
     /// The profile of a segment.

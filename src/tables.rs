@@ -120,7 +120,8 @@ pub const CUSTOMER_PACKAGES: Table = Table {
         column("revenue", Kind::Float, "money paid for it less returns, currency units"),
         column("first_purchase", Kind::Time, "time of the first row"),
         column("last_purchase", Kind::Time, "time of the last row"),
-        column("weight", Kind::Float, "purchases, each halved for every half-life that has passed"),
+        column("weight", Kind::Float, "days with a purchase of it, each halved for every half-life since"),
+        column("days", Kind::Integer, "days with a purchase of it"),
     ],
     open_ended: None,
 };
@@ -209,15 +210,32 @@ pub const RECOMMENDATIONS: Table = Table {
         column(
             "score",
             Kind::Float,
-            "own habit and neighbours blended, 0 to 1; comparable within a customer",
+            "probability that the customer buys it in the coming window, given that it buys anything",
         ),
         maybe("price", Kind::Float, "catalogue price, else the mean amount paid for it; currency units"),
-        maybe("expected_revenue", Kind::Float, "score × price: a ranking figure, not a forecast"),
+        maybe("expected_revenue", Kind::Float, "score × price, currency units"),
         column("is_new", Kind::Flag, "the customer has never bought it"),
         column("segment", Kind::Integer, "the customer's segment"),
-        column("source", Kind::Text, "own habit, neighbours, both, or segment (fall-back for new customers)"),
+        column(
+            "source",
+            Kind::Text,
+            "what speaks most for it: own habit, neighbours, bought together, or popularity",
+        ),
         column("neighbours_with_package", Kind::Integer, "neighbours that bought it"),
         column("neighbours_consulted", Kind::Integer, "neighbours asked"),
+        maybe("because_of", Kind::Text, "the package of the customer's own that speaks most for it"),
+        column("utility", Kind::Float, "what offers are ranked by: the sum of the factors that follow"),
+        column("factor_own_habit", Kind::Float, "ln odds from the customer's own purchases of it"),
+        column("factor_neighbours", Kind::Float, "ln odds from what similar customers buy"),
+        column("factor_bought_together", Kind::Float, "ln odds from what goes with the customer's packages"),
+        column("factor_popularity", Kind::Float, "ln odds from how well it sells, with the base rate"),
+        column("factor_price", Kind::Float, "ln odds from its price, and the price weight of the objective"),
+        column("factor_policy", Kind::Float, "ln of what policies multiply the odds by"),
+        maybe(
+            "held_out",
+            Kind::Text,
+            "the control group that keeps it from the customer: global, or a campaign; not to be sent",
+        ),
         column("reason", Kind::Text, "why, in a sentence"),
     ],
     open_ended: None,
@@ -232,6 +250,28 @@ pub const RECOMMENDATION_SHORTFALLS: Table = Table {
         column("offers", Kind::Integer, "offers made"),
         column("wanted", Kind::Integer, "offers asked for"),
         column("reason", Kind::Text, "which rules took how many candidates"),
+    ],
+    open_ended: None,
+};
+
+pub const POLICY_FUNNEL: Table = Table {
+    name: "policy_funnel",
+    grain: "a rule that can take offers, in the order of application",
+    key: &["position"],
+    columns: &[
+        column("position", Kind::Integer, "order of application, from 1"),
+        column("rule", Kind::Text, "its name"),
+        column(
+            "stage",
+            Kind::Text,
+            "eligibility, applicability, suitability, contact, list, capacity or control",
+        ),
+        column("owner", Kind::Text, "who answers for it"),
+        column("offers_in", Kind::Integer, "offers that it was asked about"),
+        column("offers_out", Kind::Integer, "offers that it let pass"),
+        column("removed", Kind::Integer, "offers that it took"),
+        column("revenue_removed", Kind::Float, "expected revenue of what it took, currency units"),
+        column("customers", Kind::Integer, "customers who lost an offer to it"),
     ],
     open_ended: None,
 };
@@ -290,7 +330,39 @@ pub const DATA_QUALITY: Table = Table {
     open_ended: None,
 };
 
-/// Every table that a run can publish, in the order of the pipeline.
+pub const EVALUATION: Table = Table {
+    name: "evaluation",
+    grain: "a method's offers to a group of customers at a cut-off, as far as rank k (written by `evaluate`)",
+    key: &["cutoff", "method", "grouping", "customer_group", "k"],
+    columns: &[
+        column("protocol", Kind::Text, "window or last-basket"),
+        column("cutoff", Kind::Text, "the last day that was seen, or last basket"),
+        column("method", Kind::Text, "what made the offers"),
+        column("grouping", Kind::Text, "all, segment, baskets before, or channel"),
+        column("customer_group", Kind::Text, "the group"),
+        column("k", Kind::Integer, "offers that count"),
+        column("customers", Kind::Integer, "customers tested"),
+        maybe("precision", Kind::Float, "offers that were bought, over k"),
+        maybe("recall", Kind::Float, "share of what was bought that had been offered"),
+        maybe("hit_rate", Kind::Float, "share of customers that bought an offer"),
+        maybe("ndcg", Kind::Float, "discounted gain over the best that k places can hold"),
+        maybe("ndcg_full", Kind::Float, "discounted gain over the best for the whole truth"),
+        maybe("map", Kind::Float, "mean average precision"),
+        maybe("repeat_recall", Kind::Float, "recall of packages bought before"),
+        maybe("explore_recall", Kind::Float, "recall of packages never bought before"),
+        maybe("repeat_share_of_truth", Kind::Float, "share of what was bought that had been bought before"),
+        maybe("repeat_share_of_list", Kind::Float, "share of the offers that had been bought before"),
+        maybe("revenue_recall", Kind::Float, "share of the money that was paid for offers"),
+        maybe("upsell_recall", Kind::Float, "recall of packages dearer than the customer usually buys"),
+        maybe("coverage", Kind::Float, "share of the packages that anybody was offered"),
+        maybe("gini", Kind::Float, "inequality of the packages' shares of the offers, 0 to 1"),
+        maybe("novelty", Kind::Float, "mean −log2 of the share of customers that had the offered package"),
+        maybe("same_for_all", Kind::Float, "share of customers that get the most frequent list"),
+    ],
+    open_ended: None,
+};
+
+/// Every published table, in the order of the pipeline.
 pub const ALL: &[Table] = &[
     DATA_QUALITY,
     QUARANTINE,
@@ -304,7 +376,14 @@ pub const ALL: &[Table] = &[
     CUSTOMER_NEIGHBOURS,
     RECOMMENDATIONS,
     RECOMMENDATION_SHORTFALLS,
+    POLICY_FUNNEL,
+    EVALUATION,
 ];
+
+/// The tables of every run: all but the one that `evaluate` writes.
+pub fn of_a_run() -> impl Iterator<Item = &'static Table> {
+    ALL.iter().filter(|table| table.name != EVALUATION.name)
+}
 
 impl Table {
     /// The Arrow schema of the fixed columns.

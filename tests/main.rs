@@ -16,6 +16,8 @@ mod commands;
 mod contract;
 #[path = "it/determinism.rs"]
 mod determinism;
+#[path = "it/evaluate.rs"]
+mod evaluate;
 #[path = "it/formats.rs"]
 mod formats;
 #[path = "it/memory.rs"]

@@ -5,8 +5,10 @@
 //! out of a curve and shown as "n/a" in a table.
 
 mod canvas;
+mod evaluation;
 mod segments;
 mod sweep;
 
+pub use evaluation::{CurvePoint, MethodLine, MethodPoint, Role, accuracy_revenue, recall_by_k};
 pub use segments::{SegmentBar, segments};
 pub use sweep::{SweepPoint, sweep};

@@ -16,6 +16,9 @@ use chrono::Utc;
 use futures::TryStreamExt;
 use std::path::Path;
 
+/// The example of marketing's rules, which fits the demo's catalogue.
+const POLICIES: &str = include_str!("../../config/policies.toml");
+
 /// The customers that are shown: a busy one, a middling one and a quiet one of different segments.
 const SHOWN: &str = "
     SELECT CAST(customer_id AS VARCHAR) AS customer_id FROM (
@@ -40,8 +43,11 @@ pub fn run(args: &DemoArgs, json: bool) -> Result<u8, Error> {
         threads: 0,
     };
     let made = super::generate::with_bar(&options, json)?;
-    std::fs::write(&config_path, configuration(&args.dir))
-        .map_err(|source| Error::Io { action: format!("write {}", config_path.display()), source })?;
+    let policies = args.dir.join("policies.toml");
+    for (path, text) in [(&config_path, configuration(&args.dir)), (&policies, POLICIES.to_owned())] {
+        std::fs::write(path, text)
+            .map_err(|source| Error::Io { action: format!("write {}", path.display()), source })?;
+    }
     let (config, layers) = load(Some(&config_path), &[])?;
     let engine = engine(&config, json)?;
     let manifest = pipeline::run(&config, &layers, &engine, Utc::now())?;
@@ -132,6 +138,7 @@ fn configuration(dir: &Path) -> String {
         .replace("\"dumps/packages.parquet\"", &quoted(&dir.join("dumps/packages.parquet")))
         .replace("\"out\"", &quoted(&dir.join("out")))
         .replace("\"scratch\"", &quoted(&dir.join("scratch")))
+        .replace("\"config/policies.toml\"", &quoted(&dir.join("policies.toml")))
         .lines()
         .filter(|line| !line.starts_with("# Try it") && !line.starts_with("#          "))
         .map(|line| format!("{line}\n"))

@@ -4,7 +4,9 @@ use super::render::{self, Align};
 use super::{prepare, print};
 use crate::cli::LookupArgs;
 use crate::error::Error;
+use crate::pipeline;
 use crate::published::PublishedRun;
+use crate::recommendations::explain::{Explanation, Outcome};
 use crate::runs::Output;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::DataType;
@@ -16,10 +18,21 @@ pub fn run(args: &LookupArgs, json: bool) -> Result<u8, Error> {
     let output = Output::open(&config.output, engine.runtime.handle())?;
     let run = PublishedRun::open(&output, args.run.as_deref(), engine.memory.usable())?;
     let customer = engine.runtime.block_on(gather(&run, &args.customer))?;
+    let why = match &args.why {
+        Some(package) => {
+            let segments = run.manifest.quality.segments;
+            Some(pipeline::explain(&config, &engine, segments, &args.customer, package)?)
+        }
+        None => None,
+    };
     let text = if json {
-        serde_json::to_string_pretty(&customer.json(&run.manifest.run_id)).unwrap_or_default() + "\n"
+        let mut object = customer.json(&run.manifest.run_id);
+        if let (Some(why), Some(fields)) = (&why, object.as_object_mut()) {
+            fields.insert("why".to_owned(), serde_json::to_value(why).unwrap_or_default());
+        }
+        serde_json::to_string_pretty(&object).unwrap_or_default() + "\n"
     } else {
-        customer.text()
+        why.map_or_else(|| customer.text(), |why| explained(&why))
     };
     print(text.as_bytes())?;
     Ok(0)
@@ -35,6 +48,51 @@ pub struct Customer {
     offers: Vec<Map<String, Value>>,
     packages: Vec<Map<String, Value>>,
     shortfall: Vec<Map<String, Value>>,
+}
+
+/// Why a package is offered, or not, for a person.
+fn explained(why: &Explanation) -> String {
+    let Explanation { customer_id, package_code, score, .. } = why;
+    let mut text = match &why.outcome {
+        Outcome::Offered { rank, held_out: None } => {
+            format!("{package_code} is offered to customer {customer_id} at rank {rank}\n")
+        }
+        Outcome::Offered { rank, held_out: Some(group) } => format!(
+            "{package_code} has rank {rank} for customer {customer_id}, but is held out for the control group {group}\n"
+        ),
+        Outcome::Refused { rule } => {
+            let place = if rule.line > 0 { format!(", line {}", rule.line) } else { String::new() };
+            format!(
+                "{package_code} is not offered to customer {customer_id}: the rule {} of {} refuses it ({}{place})\n",
+                rule.name,
+                rule.owner,
+                rule.stage.text()
+            )
+        }
+        Outcome::Outranked => format!(
+            "{package_code} is not offered to customer {customer_id}: no rule refuses it, but other packages rank higher\n"
+        ),
+    };
+    text.push_str(&format!(
+        "It is number {} of {} packages before any rule; the customer buys it with probability {}\n",
+        why.place,
+        why.packages,
+        render::percent(*score)
+    ));
+    if why.consulted > 0 {
+        text.push_str(&format!("{} of the {} nearest neighbours buy it\n", why.neighbours, why.consulted));
+    }
+    if let Some(package) = &why.because_of {
+        text.push_str(&format!("It goes with {package}, which the customer buys\n"));
+    }
+    let mut rows: Vec<Vec<String>> =
+        why.factors.iter().map(|(name, value)| vec![(*name).to_owned(), format!("{value:+.3}")]).collect();
+    rows.push(vec!["sum: what it is ranked by".to_owned(), format!("{:+.3}", why.utility)]);
+    if let Some(last) = why.last_offer_utility {
+        rows.push(vec!["the last offer made".to_owned(), format!("{last:+.3}")]);
+    }
+    text.push_str(&render::heading("Factors"));
+    text + &render::table(&[("factor", Align::Left), ("ln odds", Align::Right)], rows)
 }
 
 /// Reads everything about one customer.

@@ -3,8 +3,10 @@
 mod check;
 mod config;
 mod demo;
+mod evaluate;
 mod generate;
 mod lookup;
+mod policies;
 mod query;
 pub mod render;
 mod run;
@@ -27,6 +29,8 @@ pub fn dispatch(cli: &Cli) -> Result<u8, Error> {
         Command::Generate(args) => generate::run(args, cli.json),
         Command::Check(args) => check::run(args, cli.json),
         Command::Run(args) => run::run(args, cli.json),
+        Command::Evaluate(args) => evaluate::run(args, cli.json),
+        Command::Policies(args) => policies::run(args, cli.json),
         Command::Query(args) => query::run(args, cli.json),
         Command::Lookup(args) => lookup::run(args, cli.json),
         Command::Runs(args) => runs::run(args, cli.json),
@@ -73,7 +77,11 @@ fn prepare(args: &ConfigArgs, json: bool) -> Result<(Config, Layers, Engine), Er
 
 fn engine(config: &Config, json: bool) -> Result<Engine, Error> {
     let bars = !json && std::io::stderr().is_terminal();
-    let models = Models { sample: config.segments.sample as u64, pool: config.neighbours.pool as u64 };
+    let models = Models {
+        sample: config.segments.sample as u64,
+        pool: config.neighbours.pool as u64,
+        tuning: config.recommendations.tuning_sample as u64,
+    };
     Engine::new(config.resources.threads, config.resources.memory, models, Progress::new(bars))
         .map_err(|source| Error::Io { action: "start the worker threads".into(), source })
 }

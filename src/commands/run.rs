@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::pipeline::{self, Checked};
 use crate::quantities::{format_bytes, format_count};
+use crate::recommendations::OfferFigures;
 use crate::runs::manifest::Manifest;
 use crate::transactions;
 use chrono::Utc;
@@ -84,6 +85,17 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
         config.recommendations.top,
         format_count(offers.customers_without_offer)
     ));
+    text.push_str(&rules(offers));
+    if let Some(model) = &quality.scoring {
+        text.push_str(&match &model.tuning.why_untuned {
+            Some(why) => format!("scores by stated weights: {why}\n"),
+            None => format!(
+                "scores learned from {} in the last {} days\n",
+                render::plural(model.tuning.customers, "customer"),
+                model.tuning.window_days
+            ),
+        });
+    }
     if let Some(money) = quality.data.iter().find(|m| m.measure == "money").and_then(|m| m.text.as_ref())
         && money.starts_with("unknown")
     {
@@ -93,14 +105,70 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
     text
 }
 
+/// What rules took, if any did.
+fn rules(offers: &OfferFigures) -> String {
+    let taken: Vec<Vec<String>> = offers
+        .rules
+        .iter()
+        .filter(|rule| rule.owner != "configuration" || rule.removed > 0)
+        .map(|rule| {
+            vec![
+                rule.rule.clone(),
+                rule.stage.clone(),
+                rule.owner.clone(),
+                format_count(rule.offers_in),
+                format_count(rule.removed),
+                render::money(rule.revenue_removed, ""),
+                format_count(rule.customers),
+            ]
+        })
+        .collect();
+    if taken.is_empty() {
+        return String::new();
+    }
+    let head = [
+        ("rule", Align::Left),
+        ("stage", Align::Left),
+        ("owner", Align::Left),
+        ("offers in", Align::Right),
+        ("taken", Align::Right),
+        ("worth", Align::Right),
+        ("customers", Align::Right),
+    ];
+    let mut text = render::heading("Policies") + &render::table(&head, taken);
+    for cap in &offers.caps {
+        text.push_str(&format!(
+            "{}: {:.0} offers, {:.0} without it, shadow price {:.3}\n",
+            cap.rule, cap.offers, cap.unconstrained, cap.shadow_price
+        ));
+    }
+    if offers.offers_held_out > 0 {
+        text.push_str(&format!(
+            "{} and {} are held out as control groups\n",
+            render::plural(offers.customers_held_out, "customer"),
+            render::plural(offers.offers_held_out, "offer")
+        ));
+    }
+    text
+}
+
 fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
-    let Checked { plan, catalogue } = pipeline::check_input(config, engine)?;
+    let Checked { plan, catalogue, .. } = pipeline::check_input(config, engine)?;
     let packages = catalogue.as_deref().unwrap_or(&[]);
     let cut = transactions::cut(&plan, config, packages, engine);
     let row_bytes = cut.layout.row_bytes();
     let spill = (plan.rows * row_bytes).saturating_sub(engine.memory.resident_rows());
     let peak = engine.memory.predicted_peak(plan.rows, row_bytes, cut.buckets, engine.threads);
-    let stages = ["transactions", "features", "segments", "neighbours", "recommendations", "publish"];
+    let stages = [
+        "transactions",
+        "features",
+        "segments",
+        "tuning",
+        "neighbours",
+        "affinities",
+        "recommendations",
+        "publish",
+    ];
     if json {
         let object = serde_json::json!({
             "files": plan.sources.len(),

@@ -1,8 +1,10 @@
 //! Configuration: [`layers`] merge defaults, file and `--set`; [`typed`] is the result as written;
 //! [`resolve`] checks every range and reports all problems at once.
 
+mod check;
 pub mod layers;
 pub mod resolve;
+mod settings;
 pub mod typed;
 
 pub use layers::Layers;

@@ -1,212 +1,12 @@
-//! The configuration as the stages take it: checked numbers, parsed sizes and dates, enums for
-//! choices. All problems are reported at once, each with its key, its value and what it should be.
+//! From the configuration as typed to the configuration as the stages take it. All problems are reported
+//! at once, each with its key, its value and what it should be.
 
-use super::{ConfigError, Problem, typed};
+use super::check::Check;
+pub use super::settings::*;
+use super::{ConfigError, typed};
 use crate::quantities::{self, DurationUnit, SpeedUnit, VolumeUnit};
 use chrono::NaiveDate;
-use std::fmt::Display;
 use std::path::PathBuf;
-
-/// A configuration that every stage can rely on.
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub transactions: Transactions,
-    pub catalogue: Option<Catalogue>,
-    pub output: String,
-    pub resources: Resources,
-    pub money: Money,
-    /// Largest share of rows that may be rejected, 0 to 1.
-    pub max_rejected_share: f64,
-    pub features: Features,
-    pub segments: Segments,
-    pub neighbours: Neighbours,
-    pub recommendations: Recommendations,
-    pub seed: u64,
-}
-
-/// How files are encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileFormat {
-    /// By the file's name: `.parquet`, else CSV for `.csv`, `.csv.gz`, `.csv.zst`, `.tsv`, `.txt`.
-    Auto,
-    Parquet,
-    Csv,
-}
-
-/// What happens to rows with a negative amount or quantity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Returns {
-    /// Taken off revenue; not a purchase.
-    Net,
-    /// Left out.
-    Drop,
-    /// Published in the quarantine table.
-    Quarantine,
-}
-
-/// The purchases: where, in which columns, under which policies.
-#[derive(Debug, Clone)]
-pub struct Transactions {
-    pub path: String,
-    pub format: FileFormat,
-    pub delimiter: u8,
-    pub columns: TransactionColumns,
-    /// The amount column holds the price of one unit, to be multiplied by the quantity.
-    pub amount_is_unit: bool,
-    pub returns: Returns,
-    pub drop_duplicates: bool,
-    /// None: from the data.
-    pub as_of: Option<NaiveDate>,
-    /// Currency units.
-    pub max_amount: f64,
-}
-
-/// Input column names of the transactions.
-#[derive(Debug, Clone)]
-pub struct TransactionColumns {
-    pub customer: String,
-    pub package: String,
-    pub time: String,
-    pub channel: Option<String>,
-    pub amount: Option<String>,
-    pub quantity: Option<String>,
-    pub transaction: Option<String>,
-}
-
-/// The catalogue: where, in which columns, with which units of bare numbers.
-#[derive(Debug, Clone)]
-pub struct Catalogue {
-    pub path: String,
-    pub format: FileFormat,
-    pub delimiter: u8,
-    pub columns: CatalogueColumns,
-    pub quota_unit: VolumeUnit,
-    pub speed_unit: SpeedUnit,
-    pub validity_unit: DurationUnit,
-}
-
-/// Input column names of the catalogue.
-#[derive(Debug, Clone)]
-pub struct CatalogueColumns {
-    pub package: String,
-    pub price: Option<String>,
-    pub quota: Option<String>,
-    pub max_speed: Option<String>,
-    pub min_speed: Option<String>,
-    pub service_type: Option<String>,
-    pub charging_type: Option<String>,
-    pub validity: Option<String>,
-    pub retired: Option<String>,
-}
-
-/// What the process may use.
-#[derive(Debug, Clone)]
-pub struct Resources {
-    /// Bytes, of the whole process.
-    pub memory: u64,
-    pub threads: usize,
-    pub scratch: PathBuf,
-    /// None: chosen from size, memory and threads.
-    pub buckets: Option<usize>,
-}
-
-/// How amounts are kept.
-#[derive(Debug, Clone)]
-pub struct Money {
-    pub decimals: u32,
-    pub currency: String,
-}
-
-impl Money {
-    /// Minor units in one currency unit (100 for two decimals).
-    pub fn scale(&self) -> f64 {
-        10f64.powi(self.decimals as i32)
-    }
-}
-
-/// How features are made.
-#[derive(Debug, Clone)]
-pub struct Features {
-    pub half_life_days: f64,
-    pub channels: Vec<String>,
-    pub service_types: Vec<String>,
-    pub charging_types: Vec<String>,
-}
-
-/// How segments are fitted.
-#[derive(Debug, Clone)]
-pub struct Segments {
-    pub k: SegmentCount,
-    pub algorithm: SegmentAlgorithm,
-    pub sample: usize,
-    pub silhouette_sample: usize,
-    pub silhouette_repeats: usize,
-    pub max_iterations: usize,
-    pub starts: usize,
-}
-
-/// How many segments there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SegmentCount {
-    Fixed(usize),
-    Sweep { from: usize, to: usize, step: usize },
-}
-
-/// Which k-means fits the segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SegmentAlgorithm {
-    Lloyd,
-    Linfa,
-}
-
-/// Which customers are examples for which.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CandidateRule {
-    RevenueShare,
-    AboveOwn,
-}
-
-/// Which neighbour index is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IndexChoice {
-    Auto,
-    Cells,
-    Exact,
-    Hnsw,
-}
-
-/// How neighbours are found.
-#[derive(Debug, Clone)]
-pub struct Neighbours {
-    pub index: IndexChoice,
-    pub recall: f64,
-    pub k: usize,
-    pub candidates: CandidateRule,
-    pub revenue_share: f64,
-    pub pool: usize,
-    pub dimensions: usize,
-    pub tastes: usize,
-    pub taste_weight: f64,
-    pub min_active_days: usize,
-    pub recall_sample: usize,
-    pub hnsw_links: usize,
-    pub hnsw_build: usize,
-    pub publish: bool,
-}
-
-/// How offers are chosen.
-#[derive(Debug, Clone)]
-pub struct Recommendations {
-    pub top: usize,
-    pub own_weight: f64,
-    pub exclude_active: bool,
-    /// None: no limit.
-    pub max_price_step: Option<f64>,
-    pub retired_after_days: Option<u32>,
-    pub deny_packages: Vec<String>,
-    pub allow_service_types: Vec<String>,
-    pub deny_service_types: Vec<String>,
-}
 
 impl Config {
     /// Checks a typed file; every problem found is in the error.
@@ -230,7 +30,13 @@ impl Config {
             },
             segments: segments(&file.segments, &mut check),
             neighbours: neighbours(&file.neighbours, &mut check),
+            affinities: Affinities {
+                packages: check.integer("affinities.packages", file.affinities.packages, 0, 20_000),
+                together_ridge: check.positive("affinities.together_ridge", file.affinities.together_ridge),
+                next_ridge: check.positive("affinities.next_ridge", file.affinities.next_ridge),
+            },
             recommendations: recommendations(&file.recommendations, &mut check),
+            policies: optional(&file.policies.path),
             seed: file.run.seed,
         };
         if check.problems.is_empty() {
@@ -430,7 +236,18 @@ fn recommendations(raw: &typed::Recommendations, check: &mut Check) -> Recommend
     }
     Recommendations {
         top: check.integer("recommendations.top", raw.top, 1, 1000),
-        own_weight: check.share("recommendations.own_weight", raw.own_weight),
+        window_days: check.integer("recommendations.window_days", raw.window_days, 1, 3650) as u32,
+        tuning_sample: check.integer("recommendations.tuning_sample", raw.tuning_sample, 0, 10_000_000),
+        per_segment: raw.per_segment,
+        price_weight: match check.choice(
+            "recommendations.objective",
+            &raw.objective,
+            &[("relevance", false), ("revenue", true)],
+        ) {
+            true => check.at_least("recommendations.price_weight", raw.price_weight, 0.0),
+            false => 0.0,
+        },
+        mix: mix(raw, check),
         exclude_active: raw.exclude_active,
         max_price_step: (max_price_step > 0.0).then_some(max_price_step),
         retired_after_days: (retired_after_days > 0).then_some(retired_after_days as u32),
@@ -438,6 +255,30 @@ fn recommendations(raw: &typed::Recommendations, check: &mut Check) -> Recommend
         allow_service_types: raw.allow_service_types.clone(),
         deny_service_types: raw.deny_service_types.clone(),
     }
+}
+
+fn mix(raw: &typed::Recommendations, check: &mut Check) -> Mix {
+    let repeat = check.integer("recommendations.slots.repeat", raw.slots.repeat, 0, 1000);
+    let explore = check.integer("recommendations.slots.explore", raw.slots.explore, 0, 1000);
+    let novelty = check.choice(
+        "recommendations.novelty",
+        &raw.novelty,
+        &[("any", Mix::Any), ("new-only", Mix::NewOnly), ("repeat-only", Mix::RepeatOnly)],
+    );
+    if repeat + explore == 0 {
+        return novelty;
+    }
+    if novelty != Mix::Any {
+        check.problem("recommendations.novelty", &raw.novelty, "goes with slots of 0; set one of the two");
+    }
+    if (repeat + explore) as i64 != raw.top {
+        check.problem(
+            "recommendations.slots",
+            format!("{repeat} + {explore}"),
+            format!("must sum to recommendations.top = {}", raw.top),
+        );
+    }
+    Mix::Slots { repeat, explore }
 }
 
 fn optional(text: &str) -> Option<String> {
@@ -458,79 +299,6 @@ fn delimiter(check: &mut Check, key: &str, value: &str) -> u8 {
         _ => {
             check.problem(key, value, "take one ASCII character, such as \",\" or \";\" or \"\\t\"");
             b','
-        }
-    }
-}
-
-/// Collects problems, so that one look tells a user all of them. Range checks are written so that
-/// NaN fails them.
-struct Check {
-    problems: Vec<Problem>,
-}
-
-impl Check {
-    fn problem(&mut self, key: &str, value: impl Display, wanted: impl Into<String>) {
-        self.problems.push(Problem { key: key.into(), value: value.to_string(), wanted: wanted.into() });
-    }
-
-    fn text(&mut self, key: &str, value: &str) -> String {
-        if value.trim().is_empty() {
-            self.problem(key, "\"\"", "is needed; set it in the configuration file or with --set");
-        }
-        value.to_owned()
-    }
-
-    fn integer(&mut self, key: &str, value: i64, low: i64, high: i64) -> usize {
-        if (low..=high).contains(&value) {
-            value as usize
-        } else {
-            self.problem(key, value, format!("must be a whole number from {low} to {high}"));
-            low.max(0) as usize
-        }
-    }
-
-    fn share(&mut self, key: &str, value: f64) -> f64 {
-        if !(0.0..=1.0).contains(&value) {
-            self.problem(key, value, "must be a share from 0 to 1");
-        }
-        value
-    }
-
-    fn positive(&mut self, key: &str, value: f64) -> f64 {
-        if !(value > 0.0 && value.is_finite()) {
-            self.problem(key, value, "must be a number above 0");
-        }
-        value
-    }
-
-    fn at_least(&mut self, key: &str, value: f64, low: f64) -> f64 {
-        if !(value >= low && value.is_finite()) {
-            self.problem(key, value, format!("must be a number not below {low}"));
-        }
-        value
-    }
-
-    fn slots(&mut self, key: &str, values: &[String]) -> Vec<String> {
-        if values.len() > 8 {
-            self.problem(key, values.len(), "takes 8 values at the most; the rest is summed as \"other\"");
-        }
-        let mut seen = values.to_vec();
-        seen.sort();
-        seen.dedup();
-        if seen.len() != values.len() {
-            self.problem(key, format!("{values:?}"), "names a value twice");
-        }
-        values.to_vec()
-    }
-
-    fn choice<T: Copy>(&mut self, key: &str, value: &str, choices: &[(&str, T)]) -> T {
-        match choices.iter().find(|(name, _)| *name == value) {
-            Some((_, choice)) => *choice,
-            None => {
-                let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-                self.problem(key, format!("\"{value}\""), format!("must be one of {}", names.join(", ")));
-                choices[0].1
-            }
         }
     }
 }

@@ -16,7 +16,9 @@ pub struct File {
     pub features: Features,
     pub segments: Segments,
     pub neighbours: Neighbours,
+    pub affinities: Affinities,
     pub recommendations: Recommendations,
+    pub policies: Policies,
     pub run: Run,
 }
 
@@ -145,15 +147,42 @@ pub struct Neighbours {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Affinities {
+    pub packages: i64,
+    pub together_ridge: f64,
+    pub next_ridge: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slots {
+    pub repeat: i64,
+    pub explore: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Recommendations {
     pub top: i64,
-    pub own_weight: f64,
+    pub window_days: i64,
+    pub tuning_sample: i64,
+    pub per_segment: bool,
+    pub objective: String,
+    pub price_weight: f64,
+    pub novelty: String,
+    pub slots: Slots,
     pub exclude_active: bool,
     pub max_price_step: f64,
     pub retired_after_days: i64,
     pub deny_packages: Vec<String>,
     pub allow_service_types: Vec<String>,
     pub deny_service_types: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policies {
+    pub path: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -113,6 +113,22 @@ impl Buckets {
         Ok(all)
     }
 
+    /// All rows of a bucket as [`Buckets::take`] gives them, but they stay for another pass.
+    pub fn read(&self, bucket: usize) -> Result<Rows, BucketError> {
+        let mut bucket = lock(&self.buckets[bucket]);
+        let mut all = Rows::with_capacity(bucket.rows as usize, self.layout);
+        if let Some((file, path)) = &mut bucket.file {
+            let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
+            file.seek(SeekFrom::Start(0)).map_err(fail)?;
+            let mut reader = std::io::BufReader::with_capacity(1 << 20, &*file);
+            while all.read(&mut reader).map_err(fail)? {}
+        }
+        for chunk in &bucket.chunks {
+            all.append(chunk);
+        }
+        Ok(all)
+    }
+
     /// Splits buckets of more than `most` rows between their customers, so that a sample of ids that
     /// missed a crowd costs time but not the memory limit. A single customer is never split.
     pub fn split_large(&mut self, most: u64) -> Result<(), BucketError> {
@@ -347,7 +363,10 @@ mod tests {
             scatterer.finish().unwrap();
             assert_eq!(buckets.total_rows(), 90_000);
             assert_eq!(resident == 0, buckets.spilled_bytes() > 0);
+            let mut read = buckets.read(0).unwrap().keys;
+            read.sort_unstable();
             let found = keys_of(&buckets);
+            assert_eq!(read, found[0], "reading leaves the bucket as it was");
             assert_eq!(found[0], (0..1000).collect::<Vec<_>>());
             assert_eq!(found[1], (1000..60_000).collect::<Vec<_>>());
             assert_eq!(found[2], (60_000..90_000).collect::<Vec<_>>());

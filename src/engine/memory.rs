@@ -17,7 +17,10 @@ const LEAST_PER_WORKER: u64 = 20 << 20;
 /// Bytes of a sampled customer (values, packages, scaled copies while segments are fitted).
 const SAMPLED_CUSTOMER: u64 = 600;
 /// Bytes of a neighbour candidate (vector, packages, id, index).
-const CANDIDATE: u64 = 450;
+const CANDIDATE: u64 = 560;
+/// Bytes of a customer that weights are learned from (signals of its packages, once more while a segment
+/// is fitted).
+const LESSON: u64 = 6 << 10;
 /// Share of the limit kept free for what nobody counts: fragmentation, decoders, the allocator's own.
 const SLACK: f64 = 0.15;
 /// Peak bytes of the features stage for one row of a bucket (measured at 52M rows: rows, sort, Arrow
@@ -36,6 +39,8 @@ pub struct Limit {
 pub struct Models {
     pub sample: u64,
     pub pool: u64,
+    /// Customers that weights are learned from: gone before the pool comes.
+    pub tuning: u64,
 }
 
 impl Limit {
@@ -47,7 +52,8 @@ impl Limit {
     pub fn least(self, rows: u64, threads: usize) -> u64 {
         let sample = self.models.sample.min(rows) * SAMPLED_CUSTOMER;
         let pool = self.models.pool.min(rows) * CANDIDATE;
-        PROGRAM + sample + pool.max(threads as u64 * LEAST_PER_WORKER)
+        let tuning = self.models.tuning.min(rows) * LESSON;
+        PROGRAM + sample + pool.max(tuning).max(threads as u64 * LEAST_PER_WORKER)
     }
 
     /// The limit itself.
@@ -72,10 +78,14 @@ impl Limit {
         self.usable() / 5 * 2 / threads.max(1) as u64
     }
 
+    /// Rows of a bucket that one worker can make features of.
+    pub fn rows_per_bucket(self, threads: usize) -> u64 {
+        (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(10_000, 1_000_000)
+    }
+
     /// How many buckets `rows` rows need so that a bucket in every worker stays within the limit.
     pub fn buckets(self, rows: u64, threads: usize) -> usize {
-        let rows_per_bucket = (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(10_000, 1_000_000);
-        let fitting = rows.div_ceil(rows_per_bucket);
+        let fitting = rows.div_ceil(self.rows_per_bucket(threads));
         // Four buckets a worker keep all of them busy to the end, where there is enough to do.
         let busy = (rows / 100_000).min(4 * threads as u64);
         usize::try_from(fitting.max(busy)).unwrap_or(4096).clamp(1, 4096)
@@ -153,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_smaller_limit_means_more_buckets_and_never_none() {
-        let limit = |bytes| Limit::new(bytes, Models { sample: 50_000, pool: 200_000 });
+        let limit = |bytes| Limit::new(bytes, Models { sample: 50_000, pool: 200_000, tuning: 20_000 });
         let few = limit(4 << 30).buckets(52_000_000, 2);
         let many = limit(1 << 30).buckets(52_000_000, 2);
         assert!(many > few && few >= 1, "{many} {few}");

@@ -78,6 +78,12 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
+
+    /// Frees a folder of the scratch that is not needed any more; what cannot be freed now goes with
+    /// the rest.
+    pub fn clear(&self, name: &str) {
+        let _ = std::fs::remove_dir_all(self.inner.path.join(name));
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::engine::session::{BucketSession, CUSTOMER_FEATURES, CUSTOMER_PACKAGES
 use crate::tables;
 use crate::transactions::Transactions;
 use crate::transactions::catalogue::price_tiers;
+use crate::transactions::cutoff::Cutoff;
 use crate::transactions::times::DAY;
 use crate::transactions::whole_customers::WholeCustomers;
 use arrow::array::{
@@ -45,8 +46,11 @@ pub struct BucketTables {
 }
 
 impl Context {
+    /// `channel_rows`: rows of every channel up to the cut-off, by rank.
     pub fn new(
         transactions: &Transactions,
+        channel_rows: &[u64],
+        cutoff: Cutoff,
         settings: &crate::config::resolve::Features,
     ) -> Result<Self, ArrowError> {
         let frequencies = |values: &mut dyn Iterator<Item = Option<&String>>| {
@@ -57,12 +61,8 @@ impl Context {
             counts.into_iter().collect::<Vec<_>>()
         };
         let all = &transactions.packages;
-        let channel_rows: Vec<(String, u64)> = transactions
-            .channel_names
-            .iter()
-            .cloned()
-            .zip(transactions.channel_rows.iter().copied())
-            .collect();
+        let channel_rows: Vec<(String, u64)> =
+            transactions.channel_names.iter().cloned().zip(channel_rows.iter().copied()).collect();
         let channels = Slots::choose("channel", &settings.channels, &channel_rows);
         let services = Slots::choose(
             "service",
@@ -108,7 +108,7 @@ impl Context {
         for (_, name, _) in [&channels, &services, &charging].into_iter().flat_map(Slots::columns) {
             fields.push(Field::new(name, DataType::Float64, false));
         }
-        let days = transactions.as_of_day.max(0) as usize + 1;
+        let days = cutoff.day().max(0) as usize + 1;
         Ok(Self {
             channels,
             services,
@@ -117,7 +117,7 @@ impl Context {
             packages,
             package_names: Arc::new(StringArray::from_iter_values(all.iter().map(|p| p.code.as_str()))),
             decay: (0..days).map(|age| (-(age as f64) / settings.half_life_days).exp2()).collect(),
-            as_of_day: transactions.as_of_day,
+            as_of_day: cutoff.day(),
             has_money: transactions.has_money,
             scale: transactions.scale,
             features_schema: Arc::new(Schema::new(fields)),
@@ -184,14 +184,23 @@ impl Context {
         let mut first_of_day = Vec::with_capacity(rows);
         let mut decay = Vec::with_capacity(rows);
         let mut slots = Vec::with_capacity(rows);
+        let mut first_of_package_day = Vec::with_capacity(rows);
         let mut marked: Option<(i32, i64)> = None;
+        // Packages of the customer's day so far: few, and rows come by day.
+        let mut of_day: Vec<i32> = Vec::new();
         for row in 0..rows {
             let day = i64::from(whole.seconds[row]) / DAY;
             let is_purchase = whole.amounts[row] >= 0 && whole.quantities[row] >= 0.0;
             let is_first = is_purchase && marked != Some((whole.customers[row], day));
             if is_first {
                 marked = Some((whole.customers[row], day));
+                of_day.clear();
             }
+            let is_new = is_purchase && !of_day.contains(&whole.packages[row]);
+            if is_new {
+                of_day.push(whole.packages[row]);
+            }
+            first_of_package_day.push(i64::from(is_new));
             days.push(day);
             first_of_day.push(i64::from(is_first));
             let age = (self.as_of_day - day).max(0) as usize;
@@ -219,6 +228,7 @@ impl Context {
             ("amount", Arc::new(Int64Array::from(whole.amounts.clone())) as ArrayRef),
             ("quantity", Arc::new(Float32Array::from(whole.quantities.clone())) as ArrayRef),
             ("decay", Arc::new(Float64Array::from(decay)) as ArrayRef),
+            ("first_of_package_day", Arc::new(Int64Array::from(first_of_package_day)) as ArrayRef),
         ])
     }
 
@@ -259,6 +269,7 @@ impl Context {
                 timestamps(column("first_seconds")?)?,
                 timestamps(column("last_seconds")?)?,
                 cast(column("weight")?, &DataType::Float64)?,
+                cast(column("days")?, &DataType::Int64)?,
             ],
         )?;
         Ok(BucketTables { features, packages, packages_minor: minor })

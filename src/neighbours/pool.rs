@@ -124,7 +124,7 @@ fn pools_by_rule(segments: &Segments, rule: CandidateRule) -> Vec<(Vec<u32>, Vec
 }
 
 /// Collects candidates and builds the index. None when there is nobody to learn from. Memory: the
-/// pools (about 0.4 KiB a candidate, a quarter more while they are collected) and a part for each thread.
+/// pools (about 0.5 KiB a candidate, a quarter more while they are collected) and a part for each thread.
 pub fn build(
     features: &Features,
     segments: &Segments,
@@ -248,7 +248,8 @@ fn collect(
         features.parts.len(),
         || (),
         |(), number| {
-            let view = PartView::read(number, features, segments, &ranks, folder, engine.runtime.handle())?;
+            let view =
+                PartView::read(number, features, segments, &ranks, &[], folder, engine.runtime.handle())?;
             let active = view.column("active_days");
             for (sample, (members, _)) in samples.iter().zip(rule) {
                 let lock = || sample.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,30 +1,65 @@
-//! Stage 5: offers for every customer.
+//! Stage: offers for every customer.
+//!
+//! | file | does |
+//! |---|---|
+//! | [`signals`] | what is known of a customer and a package |
+//! | [`model`] | weights over signals: ln odds, and the factors that they fall apart into |
+//! | [`tune`] | learns the weights from the window before the cut-off |
+//! | [`score`] | scores every package for a customer, and ranks |
+//! | [`visit`] | goes through the customers of a part with their neighbours |
+//! | [`offers`] | from a ranking to offers: novelty, slots, rules |
+//! | [`rules`] | what must not be offered, from the configuration |
+//! | `stage` | a group of customers: rank, ask the rules, choose, explain |
+//! | [`explain`] | one customer and one package: offered, or why not |
+//! | [`caps`], `capped` | limits over all customers, by prices |
+//! | [`reasons`] | why, in a sentence |
 
+mod capped;
+pub mod caps;
+pub mod explain;
+pub mod model;
+pub mod offers;
 pub mod reasons;
 pub mod rules;
 pub mod score;
+pub mod signals;
+mod stage;
+pub mod tune;
+pub mod visit;
 mod write;
 
+use crate::affinities::{Affinities, AffinityError};
 use crate::config::Config;
-use crate::engine::part::{PartError, PartFile, RunFolder, id_text};
+use crate::config::resolve::Mix;
+use crate::engine::part::{PartError, PartFile, RunFolder};
+use crate::engine::scratch::Scratch;
 use crate::engine::{Engine, workers};
 use crate::features::Features;
 use crate::neighbours::NeighbourError;
-use crate::neighbours::index::{NOTHING, Neighbours, SearchError};
+use crate::neighbours::index::SearchError;
 use crate::neighbours::pool::Neighbourhood;
-use crate::segments::part_view::{PartView, ranks};
+use crate::policies::{Funnel, Policies, PolicyError};
+use crate::segments::part_view::ranks;
 use crate::segments::{SegmentError, Segments};
+use crate::transactions::catalogue::Package;
 use arrow::error::ArrowError;
-use reasons::Wording;
-use rules::{CustomerFacts, Excluded, Rules};
-use score::{Answer, Blend, Bought, NeighbourPackages, Question, Scorer, Source};
+use capped::{CapFigures, CapPlan, CapSpill};
+use caps::CapError;
+use model::ScoringModel;
+use reasons::{Source, Wording};
+use rules::{Excluded, Rules};
+use score::{Preferences, Ranker};
 use serde::{Deserialize, Serialize};
-use write::{OfferWriter, Row};
+use signals::PackageFacts;
+use stage::{Desk, Stage};
+use visit::Visitor;
+use write::OfferWriter;
 
-/// Customers that are looked up and scored together: bounds the memory of answers.
-const GROUP: usize = 2_048;
-/// Purchases that a customer needs before neighbours say more than the segment does.
-const MIN_PURCHASES: f64 = 2.0;
+/// New packages that are ranked beyond the offers asked for, in case rules take some.
+const SPARE: usize = 20;
+/// Expected revenue is summed in this many steps a currency unit, so that the order of the customers does
+/// not show.
+const REVENUE_STEPS: f64 = 65_536.0;
 
 /// Why recommendations could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +71,32 @@ pub enum RecommendationError {
     #[error(transparent)]
     Segments(#[from] SegmentError),
     #[error(transparent)]
+    Affinities(#[from] AffinityError),
+    #[error(transparent)]
     Part(#[from] PartError),
     #[error("the table of recommendations could not be made")]
     Arrow(#[from] ArrowError),
+    #[error(transparent)]
+    Policies(#[from] PolicyError),
+    #[error("the cap `{rule}` (line {line} of the policy file) cannot be kept")]
+    Caps {
+        rule: String,
+        line: usize,
+        #[source]
+        source: Box<CapError<std::io::Error>>,
+    },
+    #[error("caps cannot be kept together with recommendations.slots")]
+    CapsWithSlots,
+    #[error("the offers of a first pass cannot be kept on scratch disk")]
+    Spill(#[source] std::io::Error),
+}
+
+/// Everything that is fitted up to one cut-off.
+pub struct Fitted {
+    pub features: Features,
+    pub segments: Segments,
+    pub neighbourhood: Option<Neighbourhood>,
+    pub affinities: Affinities,
 }
 
 /// What came out, for summary and manifest.
@@ -51,12 +109,34 @@ pub struct OfferFigures {
     pub offers_new_to_customer: u64,
     pub offers_from_own_habit: u64,
     pub offers_from_neighbours: u64,
-    pub offers_from_both: u64,
-    pub offers_from_segment: u64,
-    /// Different packages offered.
+    pub offers_from_bought_together: u64,
+    pub offers_from_popularity: u64,
+    /// In a control group: published and marked, not to be sent.
+    pub offers_held_out: u64,
+    pub customers_held_out: u64,
+    /// Different packages offered, of all.
     pub packages_offered: u64,
-    /// Candidates that a rule took, by rule.
-    pub excluded: Vec<(String, u64)>,
+    pub packages: u64,
+    /// Score × price of all offers to be sent, currency units.
+    pub expected_revenue: f64,
+    #[serde(skip)]
+    revenue_steps: i64,
+    /// What each rule took, in the order of application.
+    pub rules: Vec<RuleFigures>,
+    pub caps: Vec<CapFigures>,
+}
+
+/// What a rule took, as in the table `policy_funnel`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RuleFigures {
+    pub rule: String,
+    pub stage: String,
+    pub owner: String,
+    pub offers_in: u64,
+    pub removed: u64,
+    /// Currency units.
+    pub revenue_removed: f64,
+    pub customers: u64,
 }
 
 /// The published files and their figures.
@@ -65,64 +145,53 @@ pub struct Recommendations {
     pub shortfalls: Vec<PartFile>,
     pub neighbours: Vec<PartFile>,
     pub figures: OfferFigures,
+    pub funnel: Funnel,
 }
 
-struct Worker {
-    scorer: Scorer,
-    parts: Vec<(usize, write::Written)>,
-    figures: OfferFigures,
-    offered: Vec<bool>,
-    excluded: [u64; Excluded::ALL.len()],
-}
-
-/// Scores every customer. Memory: a part for each thread, and 2,048 customers' answers.
+/// Scores every customer under policies. Memory: a part for each thread, and 2,048 customers' rankings.
 pub fn build(
-    features: &Features,
-    segments: &Segments,
-    neighbourhood: Option<&Neighbourhood>,
+    fitted: &Fitted,
+    model: &ScoringModel,
+    policies: &Policies,
     config: &Config,
     engine: &Engine,
+    scratch: &Scratch,
     folder: &RunFolder,
 ) -> Result<Recommendations, RecommendationError> {
-    let (as_of_day, customer_type) = (features.as_of_day, features.customer_type);
-    let ranks = ranks(features);
-    let rules = Rules::new(&config.recommendations, features, as_of_day);
-    let popular = popular_by_segment(features, segments);
-    let codes = write::Codes::new(features, config.money.scale(), wording(features, segments));
-    let blend = Blend { own_weight: config.recommendations.own_weight, top: config.recommendations.top };
+    let features = &fitted.features;
     let packages = features.packages.len();
+    let facts = fitted.facts();
+    let mut stage = stage_of(fitted, &facts, model, policies, config);
+    let scale = config.money.scale();
+    let ranks = ranks(features);
+    let columns: Vec<&str> =
+        policies.customer_columns().into_iter().filter(|column| *column != "segment").collect();
+    let visitor = Visitor {
+        fitted,
+        ranks: &ranks,
+        columns: &columns,
+        neighbours: config.neighbours.k,
+        scale,
+        engine,
+        folder,
+    };
+    if !policies.caps().is_empty() {
+        stage.caps = Some(solve_caps(&stage, &visitor, scratch)?);
+    }
+    let codes = write::Codes::new(features, scale);
+    let wanted = stage.wanted();
     let states = workers::for_each(
         engine.threads,
         features.parts.len(),
-        || Worker {
-            scorer: Scorer::new(packages),
-            parts: Vec::new(),
-            figures: OfferFigures::default(),
-            offered: vec![false; packages],
-            excluded: Default::default(),
-        },
-        |worker, number| -> Result<(), RecommendationError> {
-            let view = PartView::read(number, features, segments, &ranks, folder, engine.runtime.handle())?;
-            let mut writer = OfferWriter::create(folder, number, customer_type, &codes, config)?;
-            for start in (0..view.len()).step_by(GROUP) {
-                let group = start..(start + GROUP).min(view.len());
-                let found = look_up(&view, group.clone(), neighbourhood, config.neighbours.k)?;
-                let size = group.len() as u64;
-                score_group(
-                    &view,
-                    group,
-                    &found,
-                    neighbourhood,
-                    &popular,
-                    &rules,
-                    blend,
-                    as_of_day,
-                    worker,
-                    &mut writer,
-                )?;
-                engine.progress.advance(size);
-            }
-            worker.parts.push((number, writer.finish()?));
+        || (Desk::new(packages, &stage.infos), Vec::new()),
+        |(desk, parts), number| -> Result<(), RecommendationError> {
+            let mut writer = OfferWriter::create(folder, number, features.customer_type, &codes, config)?;
+            visitor.part(number, |group| {
+                stage.decide(group, desk, wanted, |group, desk, decision| {
+                    stage.publish(group, desk, &decision, &mut writer)
+                })
+            })?;
+            parts.push((number, writer.finish()?));
             Ok(())
         },
     )?;
@@ -131,15 +200,15 @@ pub fn build(
         shortfalls: Vec::new(),
         neighbours: Vec::new(),
         figures: OfferFigures::default(),
+        funnel: Funnel::of(&stage.infos),
     };
     let mut offered = vec![false; packages];
-    let mut excluded = [0u64; Excluded::ALL.len()];
     let mut written = Vec::new();
-    for mut worker in states {
-        written.append(&mut worker.parts);
-        all.figures.add(&worker.figures);
-        offered.iter_mut().zip(&worker.offered).for_each(|(all, own)| *all |= own);
-        excluded.iter_mut().zip(worker.excluded).for_each(|(all, own)| *all += own);
+    for (desk, mut parts) in states {
+        written.append(&mut parts);
+        all.figures.add(&desk.figures);
+        all.funnel.merge(&desk.funnel);
+        offered.iter_mut().zip(&desk.offered).for_each(|(all, own)| *all |= own);
     }
     written.sort_by_key(|(number, _)| *number);
     for (_, files) in written {
@@ -148,9 +217,81 @@ pub fn build(
         all.neighbours.extend(files.neighbours);
     }
     all.figures.packages_offered = offered.iter().filter(|offered| **offered).count() as u64;
-    all.figures.excluded =
-        Excluded::ALL.iter().zip(excluded).map(|(rule, count)| (rule.text().to_owned(), count)).collect();
+    all.figures.packages = packages as u64;
+    all.figures.expected_revenue = all.figures.revenue_steps as f64 / REVENUE_STEPS;
+    all.figures.caps = stage.caps.map(|caps| caps.figures).unwrap_or_default();
+    all.figures.rules = all
+        .funnel
+        .rows()
+        .into_iter()
+        .map(|row| RuleFigures {
+            rule: row.rule,
+            stage: row.stage,
+            owner: row.owner,
+            offers_in: row.offers_in,
+            removed: row.removed,
+            revenue_removed: row.revenue_removed,
+            customers: row.customers,
+        })
+        .collect();
     Ok(all)
+}
+
+/// What all workers go by, before caps are known.
+fn stage_of<'a>(
+    fitted: &'a Fitted,
+    facts: &'a PackageFacts,
+    model: &'a ScoringModel,
+    policies: &'a Policies,
+    config: &Config,
+) -> Stage<'a> {
+    let Fitted { features, segments, affinities, .. } = fitted;
+    let settings = &config.recommendations;
+    let packages = features.packages.len();
+    let boost = (0..packages as u32).map(|package| policies.boost(package)).collect();
+    let preferences = Preferences::new(boost, settings.price_weight, facts);
+    let infos = Excluded::ALL.iter().map(|rule| rule.info(settings)).chain(policies.rules().iter().cloned());
+    let scale = config.money.scale();
+    let price = |package: &Package| package.price.map_or(f64::NAN, |minor| minor as f64 / scale);
+    Stage {
+        ranker: Ranker::new(facts, affinities, model, preferences, segments.model.k),
+        rules: Rules::new(settings, features, features.as_of_day),
+        policies,
+        infos: infos.collect(),
+        top: settings.top,
+        mix: settings.mix,
+        prices: features.packages.iter().map(price).collect(),
+        wording: wording(features, segments),
+        packages,
+        caps: None,
+    }
+}
+
+/// The first of two passes: who could get what is capped, and the prices that follow.
+fn solve_caps(stage: &Stage, visitor: &Visitor, scratch: &Scratch) -> Result<CapPlan, RecommendationError> {
+    if matches!(stage.mix, Mix::Slots { .. }) {
+        return Err(RecommendationError::CapsWithSlots);
+    }
+    let (parts, caps) = (visitor.fitted.features.parts.len(), stage.policies.caps());
+    let spill = CapSpill::new(&scratch.path().join("caps"), parts, stage.packages, caps)
+        .map_err(RecommendationError::Spill)?;
+    workers::for_each(
+        visitor.engine.threads,
+        parts,
+        || (Desk::new(stage.packages, &stage.infos), Vec::new()),
+        |(desk, offers), number| -> Result<(), RecommendationError> {
+            let mut writer = spill.writer(number).map_err(RecommendationError::Spill)?;
+            visitor.part(number, |group| {
+                stage.decide(group, desk, stage.top + SPARE, |group, _, decision| {
+                    stage.note(group, &decision, offers, &mut writer)
+                })
+            })?;
+            writer.finish().map_err(RecommendationError::Spill)
+        },
+    )?;
+    let plan = CapPlan::solve(caps, stage.policies.rules(), &spill, stage.top, visitor.engine.threads)?;
+    scratch.clear("caps");
+    Ok(plan)
 }
 
 /// "High-revenue" is said only where it is true.
@@ -168,157 +309,27 @@ impl OfferFigures {
         self.offers_new_to_customer += other.offers_new_to_customer;
         self.offers_from_own_habit += other.offers_from_own_habit;
         self.offers_from_neighbours += other.offers_from_neighbours;
-        self.offers_from_both += other.offers_from_both;
-        self.offers_from_segment += other.offers_from_segment;
+        self.offers_from_bought_together += other.offers_from_bought_together;
+        self.offers_from_popularity += other.offers_from_popularity;
+        self.offers_held_out += other.offers_held_out;
+        self.customers_held_out += other.customers_held_out;
+        self.revenue_steps += other.revenue_steps;
     }
 }
 
-/// The neighbours of a group of customers: for each the pool and the place of its answer.
-struct Found {
-    answers: Vec<Neighbours>,
-    /// Pool and query number, by customer of the group.
-    places: Vec<Option<(usize, usize)>>,
-}
-
-fn look_up(
-    view: &PartView,
-    group: std::ops::Range<usize>,
-    neighbourhood: Option<&Neighbourhood>,
-    k: usize,
-) -> Result<Found, RecommendationError> {
-    let mut places = vec![None; group.len()];
-    let Some(neighbourhood) = neighbourhood else {
-        return Ok(Found { answers: Vec::new(), places });
-    };
-    let dims = neighbourhood.vectors.dims();
-    let vectors = neighbourhood.vectors.vectors(group.clone().map(|customer| {
-        let bought = view.bought(customer);
-        (view.scaled_row(customer), &view.packages[bought.clone()], &view.weights[bought])
-    }))?;
-    let mut answers = Vec::with_capacity(neighbourhood.pools.len());
-    for (number, pool) in neighbourhood.pools.iter().enumerate() {
-        let (mut queries, mut exclude) = (Vec::new(), Vec::new());
-        for (at, customer) in group.clone().enumerate() {
-            if neighbourhood.pool_of(view.segments[customer]) == Some(number) {
-                places[at] = Some((number, exclude.len()));
-                queries.extend_from_slice(&vectors[at * dims..][..dims]);
-                let id = id_text(view.ids.as_ref(), customer);
-                exclude.push(neighbourhood.position(number, id.as_bytes()));
-            }
+impl OfferFigures {
+    fn count(&mut self, source: Source, is_new: bool, held_out: bool, revenue: f64) {
+        self.offers += 1;
+        self.offers_held_out += u64::from(held_out);
+        if revenue.is_finite() && !held_out {
+            self.revenue_steps += (revenue * REVENUE_STEPS).round() as i64;
         }
-        let mut answer = Neighbours::new();
-        if !exclude.is_empty() {
-            let exclude = exclude.iter().any(|position| *position != NOTHING).then_some(&exclude[..]);
-            pool.built.index.search(&queries, k, exclude, &mut answer)?;
-        }
-        answers.push(answer);
-    }
-    Ok(Found { answers, places })
-}
-
-#[expect(clippy::too_many_arguments, reason = "the inner loop of the stage, called from one place")]
-fn score_group(
-    view: &PartView,
-    group: std::ops::Range<usize>,
-    found: &Found,
-    neighbourhood: Option<&Neighbourhood>,
-    popular: &[Vec<(u32, f64)>],
-    rules: &Rules,
-    blend: Blend,
-    as_of_day: i64,
-    worker: &mut Worker,
-    writer: &mut OfferWriter,
-) -> Result<(), RecommendationError> {
-    let usual = view.column("average_purchase");
-    let purchases = view.column("purchases");
-    let mut answer = Answer::default();
-    let (mut bought, mut near): (Vec<Bought>, Vec<NeighbourPackages>) = (Vec::new(), Vec::new());
-    for (at, customer) in group.enumerate() {
-        bought.clear();
-        bought.extend(view.bought(customer).map(|position| Bought {
-            package: view.packages[position],
-            weight: view.weights[position],
-            last: view.last[position],
-        }));
-        near.clear();
-        let mut nearest: (&[u32], &[f32]) = (&[], &[]);
-        if let (Some((pool, query)), Some(neighbourhood)) = (found.places[at], neighbourhood) {
-            nearest = found.answers[pool].of(query);
-            near.extend(
-                nearest
-                    .0
-                    .iter()
-                    .zip(nearest.1)
-                    .map(|(position, squared)| (neighbourhood.pools[pool].bought(*position), *squared)),
-            );
-            writer.neighbours(&view.ids, customer, &neighbourhood.pools[pool], nearest)?;
-        }
-        let segment = view.segments[customer];
-        let is_new = purchases.value(customer) < MIN_PURCHASES;
-        let question = Question {
-            bought: &bought,
-            neighbours: &near,
-            segment: &popular[segment as usize],
-            is_new,
-            facts: CustomerFacts { usual_price: usual.value(customer) * writer.scale() },
-        };
-        worker.scorer.score(&question, rules, blend, &mut answer);
-        let first = view.bought(customer).start;
-        let consulted = if is_new { 0 } else { nearest.0.len() };
-        for (rank, offer) in answer.offers.iter().enumerate() {
-            let (times, days_ago) = match offer.bought {
-                Some(position) => {
-                    let position = first + position as usize;
-                    let day = view.last[position].div_euclid(86_400_000_000);
-                    (view.times[position], as_of_day - day)
-                }
-                None => (0, 0),
-            };
-            worker.count(offer);
-            writer.offer(&view.ids, customer, &Row { rank, offer, times, days_ago, consulted, segment })?;
-        }
-        worker.figures.customers += 1;
-        worker.excluded.iter_mut().zip(answer.excluded).for_each(|(all, own)| *all += u64::from(own));
-        if answer.offers.len() < blend.top {
-            worker.figures.customers_with_shortfall += 1;
-            worker.figures.customers_without_offer += u64::from(answer.offers.is_empty());
-            writer.shortfall(&view.ids, customer, &answer)?;
+        self.offers_new_to_customer += u64::from(is_new);
+        match source {
+            Source::OwnHabit => self.offers_from_own_habit += 1,
+            Source::Neighbours => self.offers_from_neighbours += 1,
+            Source::BoughtTogether => self.offers_from_bought_together += 1,
+            Source::Popularity => self.offers_from_popularity += 1,
         }
     }
-    Ok(())
-}
-
-impl Worker {
-    fn count(&mut self, offer: &score::Offer) {
-        self.offered[offer.package as usize] = true;
-        self.figures.offers += 1;
-        self.figures.offers_new_to_customer += u64::from(offer.bought.is_none());
-        match offer.source {
-            Source::OwnHabit => self.figures.offers_from_own_habit += 1,
-            Source::Neighbours => self.figures.offers_from_neighbours += 1,
-            Source::Both => self.figures.offers_from_both += 1,
-            Source::Segment => self.figures.offers_from_segment += 1,
-        }
-    }
-}
-
-/// For every segment its packages by share of purchases, most first, ties by code. As many as could
-/// ever be needed: rules may exclude many, so all that sold are kept.
-fn popular_by_segment(features: &Features, segments: &Segments) -> Vec<Vec<(u32, f64)>> {
-    let packages = features.packages.len();
-    segments
-        .package_times
-        .chunks(packages.max(1))
-        .map(|times| {
-            let total: i64 = times.iter().filter(|times| **times > 0).sum();
-            let mut popular: Vec<(u32, i64)> = times
-                .iter()
-                .enumerate()
-                .filter(|(_, times)| **times > 0)
-                .map(|(p, times)| (p as u32, *times))
-                .collect();
-            popular.sort_by_key(|(package, times)| (-times, *package));
-            popular.into_iter().map(|(package, times)| (package, times as f64 / total as f64)).collect()
-        })
-        .collect()
 }

@@ -2,6 +2,7 @@
 
 use crate::config::resolve::Recommendations;
 use crate::features::Features;
+use crate::policies::{Kind, RuleInfo, Stage};
 
 /// Why a package was left out for a customer; the order is the order of the checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,14 +18,27 @@ impl Excluded {
     pub const ALL: [Self; 5] =
         [Self::Retired, Self::Denied, Self::ServiceType, Self::PriceStep, Self::Active];
 
-    /// As the shortfall table says it.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Retired => "retired",
-            Self::Denied => "on the deny list",
-            Self::ServiceType => "of a service type that is not offered",
-            Self::PriceStep => "above the price step",
-            Self::Active => "still active",
+    /// The rule as the funnel names it: the key that sets it.
+    pub fn info(self, settings: &Recommendations) -> RuleInfo {
+        let (name, stage, in_force) = match self {
+            Self::Retired => ("retired packages", Stage::Eligibility, true),
+            Self::Denied => ("deny_packages", Stage::Eligibility, !settings.deny_packages.is_empty()),
+            Self::ServiceType => (
+                "service types",
+                Stage::Eligibility,
+                !(settings.allow_service_types.is_empty() && settings.deny_service_types.is_empty()),
+            ),
+            Self::PriceStep => ("max_price_step", Stage::Suitability, settings.max_price_step.is_some()),
+            Self::Active => ("exclude_active", Stage::Applicability, settings.exclude_active),
+        };
+        RuleInfo {
+            name: name.to_owned(),
+            kind: Kind::Deny,
+            stage,
+            owner: "configuration".to_owned(),
+            line: 0,
+            in_force,
+            note: None,
         }
     }
 }
@@ -35,10 +49,11 @@ pub struct Rules {
     never: Vec<Option<Excluded>>,
     /// Minor units, by package rank.
     prices: Vec<Option<i64>>,
-    /// Microseconds that a purchase lasts; None where rule or validity is missing.
-    lasts: Vec<Option<i64>>,
+    /// Days that a purchase lasts; None where rule or validity is missing.
+    lasts: Vec<Option<f64>>,
     max_price_step: Option<f64>,
-    as_of_micros: i64,
+    /// Since 1970.
+    as_of_day: i32,
 }
 
 /// What a rule needs to know of a customer.
@@ -74,36 +89,20 @@ impl Rules {
         let lasts = features
             .packages
             .iter()
-            .map(|package| {
-                let days =
-                    package.validity_days.filter(|days| settings.exclude_active && days.is_finite())?;
-                Some((days * 86_400e6) as i64)
-            })
+            .map(|package| package.validity_days.filter(|days| settings.exclude_active && days.is_finite()))
             .collect();
         Self {
             never,
             prices: features.packages.iter().map(|package| package.price).collect(),
             lasts,
             max_price_step: settings.max_price_step,
-            as_of_micros: (as_of_day + 1) * 86_400_000_000,
-        }
-    }
-
-    /// No rules at all, over `packages` packages.
-    #[cfg(test)]
-    pub fn none(packages: usize) -> Self {
-        Self {
-            never: vec![None; packages],
-            prices: vec![None; packages],
-            lasts: vec![None; packages],
-            max_price_step: None,
-            as_of_micros: 0,
+            as_of_day: as_of_day as i32,
         }
     }
 
     /// Why a package is not offered to a customer, if it is not; `last` is when the customer last
-    /// bought it, in microseconds since 1970.
-    pub fn excluded(&self, package: u32, customer: CustomerFacts, last: Option<i64>) -> Option<Excluded> {
+    /// bought it, in days since 1970.
+    pub fn excluded(&self, package: u32, customer: CustomerFacts, last: Option<i32>) -> Option<Excluded> {
         let package = package as usize;
         if let Some(reason) = self.never[package] {
             return Some(reason);
@@ -115,7 +114,8 @@ impl Rules {
             return Some(Excluded::PriceStep);
         }
         if let (Some(lasts), Some(last)) = (self.lasts[package], last)
-            && last + lasts > self.as_of_micros
+            // A purchase on day d that lasts n days is active up to day d + n − 1.
+            && f64::from(last) + lasts > f64::from(self.as_of_day) + 1.0
         {
             return Some(Excluded::Active);
         }
@@ -127,15 +127,13 @@ impl Rules {
 mod tests {
     use super::*;
 
-    const DAY: i64 = 86_400_000_000;
-
     fn rules() -> Rules {
         Rules {
             never: vec![None, Some(Excluded::Retired), None],
             prices: vec![Some(1000), Some(10), Some(3000)],
-            lasts: vec![Some(30 * DAY), None, None],
+            lasts: vec![Some(30.0), None, None],
             max_price_step: Some(2.0),
-            as_of_micros: 100 * DAY,
+            as_of_day: 99,
         }
     }
 
@@ -153,7 +151,7 @@ mod tests {
     #[test]
     fn a_package_is_active_until_its_validity_has_run_out() {
         let (rules, usual) = (rules(), CustomerFacts { usual_price: 1000.0 });
-        assert_eq!(rules.excluded(0, usual, Some(71 * DAY)), Some(Excluded::Active));
-        assert_eq!(rules.excluded(0, usual, Some(70 * DAY)), None);
+        assert_eq!(rules.excluded(0, usual, Some(71)), Some(Excluded::Active));
+        assert_eq!(rules.excluded(0, usual, Some(70)), None);
     }
 }

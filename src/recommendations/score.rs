@@ -1,282 +1,448 @@
-//! The score: a customer's own habit blended with what its neighbours buy.
+//! Scores every package for one customer, and ranks.
 //!
-//! own(p) is the share of p in the customer's time-decayed purchases. neighbours(p) is the mean of
-//! the same share over the neighbours, weighted by similarity exp(−d² / 2h²), where h² is the mean
-//! squared distance of the neighbours (so the weight does not depend on the scale of the vectors).
-//! score = w · own + (1 − w) · neighbours: 0 to 1, and the scores of all packages sum to at most 1.
+//! All packages are scored, none is pruned: what belongs to the package alone is added up once for each
+//! segment, what belongs to the customer is added densely (affinities, price) or where there is
+//! something to add (neighbours, own purchases).
 
-use super::rules::{CustomerFacts, Excluded, Rules};
+use super::model::{Pair, ScoringModel};
+use super::signals::{
+    Bought, EXPLORE, EXPLORE_PACKAGE, Factor, PackageFacts, REPEAT, Subject, affinity_signal,
+    explore_signals, neighbour_signal, price_step, repeat_signals,
+};
+use crate::affinities::Affinities;
 
-/// Where an offer comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    OwnHabit,
-    Neighbours,
-    Both,
-    /// What sells in the customer's segment.
-    Segment,
-}
-
-impl Source {
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::OwnHabit => "own habit",
-            Self::Neighbours => "neighbours",
-            Self::Both => "own habit and neighbours",
-            Self::Segment => "segment",
-        }
-    }
-}
-
-/// One offer of a customer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Offer {
-    pub package: u32,
-    pub score: f64,
-    pub source: Source,
-    /// Position among the customer's own packages, if it was bought before.
-    pub bought: Option<u32>,
-    pub neighbours: u32,
-}
-
-/// A package that the customer has bought.
-#[derive(Debug, Clone, Copy)]
-pub struct Bought {
-    pub package: u32,
-    pub weight: f64,
-    /// Microseconds since 1970.
-    pub last: i64,
-}
-
-/// A neighbour's packages (rank, share) and squared distance.
+/// A neighbour's packages (rank, share of its purchases) and squared distance.
 pub type NeighbourPackages<'a> = (&'a [(u32, f32)], f32);
 
-/// What scoring one customer goes by.
-pub struct Question<'a> {
-    pub bought: &'a [Bought],
-    pub neighbours: &'a [NeighbourPackages<'a>],
-    /// Packages by their share of the segment's purchases, most first.
-    pub segment: &'a [(u32, f64)],
-    /// The customer has too little history for neighbours: the segment takes their place.
-    pub is_new: bool,
-    pub facts: CustomerFacts,
+/// A package in a customer's ranking.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    pub package: u32,
+    /// From the model alone.
+    pub log_odds: f64,
+    /// What it is ranked by: the ln odds with price weight and boosts.
+    pub utility: f64,
+    /// Position among the customer's own packages, if it was bought before.
+    pub bought: Option<u32>,
+    /// Neighbours that bought it.
+    pub neighbours: u32,
+    /// The share of neighbours, and what the affinities say: what its factors are made of.
+    pub(super) evidence: Evidence,
 }
 
-/// Settings of the blend.
-#[derive(Debug, Clone, Copy)]
-pub struct Blend {
-    pub own_weight: f64,
-    pub top: usize,
+#[cfg(test)]
+impl Candidate {
+    pub(super) fn of_test(package: u32, utility: f64, bought: bool) -> Self {
+        let bought = bought.then_some(0);
+        Self { package, log_odds: utility, utility, bought, neighbours: 0, evidence: Evidence::default() }
+    }
 }
 
-/// A customer's offers, best first (ties to the first package code), and what the rules took.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Answer {
-    pub offers: Vec<Offer>,
-    /// Candidates that each rule excluded, in the order of [`Excluded::ALL`].
-    pub excluded: [u32; Excluded::ALL.len()],
+/// What others say of a package for one customer.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Evidence {
+    pub near: f32,
+    pub together: f32,
+    pub next: f32,
 }
 
-/// A dense scoreboard over packages, kept between customers. Memory: 24 bytes a package.
-pub struct Scorer {
-    own: Vec<f64>,
-    near: Vec<f64>,
+/// What is added to the ln odds before ranking, by package rank; empty: nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Preferences {
+    /// ln of the factors by which policies multiply the odds.
+    pub boost: Vec<f64>,
+    /// Weight of the price: the odds are multiplied by (price / median price) to this power.
+    pub price: Vec<f64>,
+}
+
+impl Preferences {
+    /// `price_weight` 0 ranks by relevance alone; 1 by what an offer can be expected to earn.
+    pub fn new(boost: Vec<f64>, price_weight: f64, facts: &PackageFacts) -> Self {
+        let mut known: Vec<f32> = facts.ln_price.iter().copied().filter(|price| !price.is_nan()).collect();
+        known.sort_unstable_by(f32::total_cmp);
+        let median = known.get(known.len() / 2).copied().unwrap_or(0.0);
+        let of = |price: &f32| match price.is_nan() {
+            true => 0.0,
+            false => price_weight * f64::from(price - median),
+        };
+        let price = if price_weight == 0.0 { Vec::new() } else { facts.ln_price.iter().map(of).collect() };
+        Self { boost, price }
+    }
+
+    /// What a package gains: (by price, by policies).
+    pub fn of(&self, package: u32) -> (f64, f64) {
+        let at = |values: &[f64]| values.get(package as usize).copied().unwrap_or(0.0);
+        (at(&self.price), at(&self.boost))
+    }
+}
+
+/// The model with everything that it weighs; shared by all workers.
+/// Memory: 4 bytes a package and segment.
+pub struct Ranker<'a> {
+    pub facts: &'a PackageFacts,
+    pub affinities: &'a Affinities,
+    pub model: &'a ScoringModel,
+    pub preferences: Preferences,
+    /// By segment: what a new package's ranking starts from, by rank.
+    bases: Vec<Vec<f32>>,
+}
+
+/// A worker's scoreboard. Memory: 20 bytes a package.
+pub struct Board {
+    utilities: Vec<f32>,
+    near: Vec<f32>,
     counts: Vec<u32>,
-    bought: Vec<u32>,
     touched: Vec<u32>,
+    together: Vec<f32>,
+    next: Vec<f32>,
+    best: Vec<(f32, u32)>,
 }
 
-const NOT_BOUGHT: u32 = u32::MAX;
-/// Packages that fill up rank below every scored one: their segment share is scaled by this part of the
-/// least score.
-const FALL_BACK: f64 = 0.5;
-
-impl Scorer {
+impl Board {
     pub fn new(packages: usize) -> Self {
         Self {
-            own: vec![0.0; packages],
+            utilities: vec![0.0; packages],
             near: vec![0.0; packages],
             counts: vec![0; packages],
-            bought: vec![NOT_BOUGHT; packages],
             touched: Vec::new(),
+            together: Vec::new(),
+            next: Vec::new(),
+            best: Vec::new(),
+        }
+    }
+}
+
+impl<'a> Ranker<'a> {
+    /// `segments`: their number.
+    pub fn new(
+        facts: &'a PackageFacts,
+        affinities: &'a Affinities,
+        model: &'a ScoringModel,
+        preferences: Preferences,
+        segments: usize,
+    ) -> Self {
+        let base = |segment: usize| {
+            let weights = &model.of(segment as u32).explore;
+            let in_segment = facts.in_segment(segment as u32);
+            (0..facts.packages())
+                .map(|package| {
+                    let shares = facts.shares[package].iter().chain([&in_segment[package]]);
+                    let parts = weights.signals[EXPLORE_PACKAGE..].iter().zip(shares);
+                    let (price, boost) = preferences.of(package as u32);
+                    (weights.intercept + price + boost + parts.map(|(w, s)| w * f64::from(*s)).sum::<f64>())
+                        as f32
+                })
+                .collect()
+        };
+        let bases = (0..segments.max(1)).map(base).collect();
+        Self { facts, affinities, model, preferences, bases }
+    }
+
+    /// The best `most` new packages and all that the customer bought, best first, ties to the first
+    /// code.
+    pub fn rank(
+        &self,
+        subject: &Subject,
+        neighbours: &[NeighbourPackages],
+        most: usize,
+        board: &mut Board,
+        out: &mut Vec<Candidate>,
+    ) {
+        self.fill(subject, neighbours, board);
+        out.clear();
+        for (position, bought) in subject.bought.iter().enumerate() {
+            board.utilities[bought.package as usize] = f32::NEG_INFINITY;
+            let evidence = self.evidence(bought.package, board);
+            let signals = repeat_signals(subject, bought, evidence, self.facts);
+            let log_odds = self.pair(subject).repeat.log_odds(&signals);
+            out.push(self.candidate(bought.package, log_odds, Some(position as u32), evidence, board));
+        }
+        best(&board.utilities, most, &mut board.best);
+        for at in 0..board.best.len() {
+            let package = board.best[at].1;
+            let evidence = self.evidence(package, board);
+            let signals = explore_signals(subject, package, evidence, self.facts);
+            let log_odds = self.pair(subject).explore.log_odds(&signals);
+            out.push(self.candidate(package, log_odds, None, evidence, board));
+        }
+        out.sort_unstable_by(|a, b| b.utility.total_cmp(&a.utility).then(a.package.cmp(&b.package)));
+    }
+
+    /// One package of the customer that was ranked last.
+    pub fn one(&self, subject: &Subject, package: u32, board: &Board) -> Candidate {
+        let evidence = self.evidence(package, board);
+        let position = subject.bought.iter().position(|bought| bought.package == package);
+        let pair = self.pair(subject);
+        let log_odds = match position {
+            Some(at) => {
+                pair.repeat.log_odds(&repeat_signals(subject, &subject.bought[at], evidence, self.facts))
+            }
+            None => pair.explore.log_odds(&explore_signals(subject, package, evidence, self.facts)),
+        };
+        self.candidate(package, log_odds, position.map(|at| at as u32), evidence, board)
+    }
+
+    /// ln odds (and preferences) of every package, into `scores`.
+    pub fn scores(
+        &self,
+        subject: &Subject,
+        neighbours: &[NeighbourPackages],
+        board: &mut Board,
+        scores: &mut [f64],
+    ) {
+        self.fill(subject, neighbours, board);
+        scores.iter_mut().zip(&board.utilities).for_each(|(score, utility)| *score = f64::from(*utility));
+        for bought in subject.bought {
+            let evidence = self.evidence(bought.package, board);
+            let signals = repeat_signals(subject, bought, evidence, self.facts);
+            let log_odds = self.pair(subject).repeat.log_odds(&signals);
+            let (price, boost) = self.preferences.of(bought.package);
+            scores[bought.package as usize] = log_odds + price + boost;
         }
     }
 
-    /// Scores one customer.
-    pub fn score(&mut self, question: &Question, rules: &Rules, blend: Blend, answer: &mut Answer) {
-        answer.offers.clear();
-        answer.excluded = Default::default();
-        let total: f64 = question.bought.iter().map(|bought| bought.weight).sum();
-        for (position, bought) in question.bought.iter().enumerate() {
-            self.touch(bought.package);
-            self.own[bought.package as usize] = if total > 0.0 { bought.weight / total } else { 0.0 };
-            self.bought[bought.package as usize] = position as u32;
+    /// The factors of a customer's candidate, in the order of [`Factor::ALL`]; they sum to its ln odds,
+    /// with the price weight to its utility less the boost.
+    pub fn factors(&self, subject: &Subject, candidate: &Candidate) -> [f64; Factor::ALL.len()] {
+        let pair = self.pair(subject);
+        let mut factors = match candidate.bought {
+            Some(_) => pair.repeat.factors(&self.repeat_signals(subject, candidate), &REPEAT),
+            None => pair.explore.factors(&self.explore_signals(subject, candidate), &EXPLORE),
+        };
+        factors[Factor::Price as usize] += self.preferences.of(candidate.package).0;
+        factors
+    }
+
+    /// The own package that speaks most for another through the affinities, if one does.
+    pub fn because_of(&self, subject: &Subject, candidate: &Candidate) -> Option<u32> {
+        let weights = match candidate.bought {
+            Some(_) => return None,
+            None => &self.pair(subject).explore.signals,
+        };
+        let mut strongest: Option<(f64, u32)> = None;
+        for bought in subject.bought {
+            let (together, next) = self.affinities.between(bought.package, candidate.package);
+            let x = f64::from(bought.days.ln_1p());
+            let says =
+                x * (weights[1].max(0.0) * f64::from(together) + weights[2].max(0.0) * f64::from(next));
+            if says > 1e-4 && strongest.is_none_or(|(most, _)| says > most) {
+                strongest = Some((says, bought.package));
+            }
         }
-        let use_segment = question.is_new || question.neighbours.is_empty();
-        if !use_segment {
-            self.add_neighbours(question.neighbours);
+        strongest.map(|(_, package)| package)
+    }
+
+    fn pair(&self, subject: &Subject) -> &Pair {
+        self.model.of(subject.segment)
+    }
+
+    fn candidate(
+        &self,
+        package: u32,
+        log_odds: f64,
+        bought: Option<u32>,
+        evidence: Evidence,
+        board: &Board,
+    ) -> Candidate {
+        let (price, boost) = self.preferences.of(package);
+        let neighbours = board.counts[package as usize];
+        Candidate { package, log_odds, utility: log_odds + price + boost, bought, neighbours, evidence }
+    }
+
+    /// The signals of a candidate that was bought before.
+    pub(super) fn repeat_signals(&self, subject: &Subject, candidate: &Candidate) -> [f32; REPEAT.len()] {
+        let own = candidate.bought.and_then(|position| subject.bought.get(position as usize));
+        let never =
+            Bought { package: candidate.package, times: 0.0, days: 0.0, weight: 0.0, last_day: i32::MIN / 2 };
+        repeat_signals(subject, own.unwrap_or(&never), candidate.evidence, self.facts)
+    }
+
+    /// The signals of a candidate that is new to the customer.
+    pub(super) fn explore_signals(&self, subject: &Subject, candidate: &Candidate) -> [f32; EXPLORE.len()] {
+        explore_signals(subject, candidate.package, candidate.evidence, self.facts)
+    }
+
+    fn evidence(&self, package: u32, board: &Board) -> Evidence {
+        let (together, next) = self
+            .affinities
+            .member(package)
+            .map_or((0.0, 0.0), |member| (board.together[member], board.next[member]));
+        Evidence { near: board.near[package as usize], together, next }
+    }
+
+    /// What every package would be worth if it were new.
+    fn fill(&self, subject: &Subject, neighbours: &[NeighbourPackages], board: &mut Board) {
+        for package in board.touched.drain(..) {
+            board.near[package as usize] = 0.0;
+            board.counts[package as usize] = 0;
         }
-        for package in &self.touched {
+        let weights = &self.pair(subject).explore.signals;
+        let base = &self.bases[(subject.segment as usize).min(self.bases.len() - 1)];
+        board.utilities.copy_from_slice(base);
+        let (linear, square) = (weights[3] as f32, weights[4] as f32);
+        if !subject.ln_usual.is_nan() && (linear != 0.0 || square != 0.0) {
+            for (utility, price) in board.utilities.iter_mut().zip(&self.facts.ln_price) {
+                let step = price_step(*price, subject.ln_usual);
+                *utility += step * (linear + step * square);
+            }
+        }
+        self.add_affinities(subject, board, weights[1] as f32, weights[2] as f32);
+        add_neighbours(neighbours, board);
+        let weight = weights[0] as f32;
+        for package in &board.touched {
             let at = *package as usize;
-            // Shares are rounded, so that a single package can come out a hair above 1.
-            let score = (blend.own_weight * self.own[at] + (1.0 - blend.own_weight) * self.near[at]).min(1.0);
-            let bought = (self.bought[at] != NOT_BOUGHT).then_some(self.bought[at]);
-            let source = match (bought.is_some(), self.counts[at] > 0) {
-                (true, true) => Source::Both,
-                (true, false) => Source::OwnHabit,
-                _ => Source::Neighbours,
-            };
-            let last = bought.map(|position| question.bought[position as usize].last);
-            match rules.excluded(*package, question.facts, last) {
-                Some(reason) => answer.excluded[reason as usize] += 1,
-                None => answer.offers.push(Offer {
-                    package: *package,
-                    score,
-                    source,
-                    bought,
-                    neighbours: self.counts[at],
-                }),
-            }
-        }
-        // What sells in the segment: in the neighbours' place for new customers, and to fill up.
-        if use_segment || answer.offers.len() < blend.top {
-            let weight = if use_segment {
-                1.0 - blend.own_weight
-            } else {
-                let least = answer.offers.iter().map(|offer| offer.score).fold(1.0, f64::min);
-                least * FALL_BACK
-            };
-            let mut added = 0;
-            for (package, share) in question.segment {
-                if added == blend.top {
-                    break;
-                }
-                if self.bought[*package as usize] != NOT_BOUGHT || self.counts[*package as usize] > 0 {
-                    continue;
-                }
-                match rules.excluded(*package, question.facts, None) {
-                    Some(reason) => answer.excluded[reason as usize] += 1,
-                    None => {
-                        added += 1;
-                        answer.offers.push(Offer {
-                            package: *package,
-                            score: weight * share,
-                            source: Source::Segment,
-                            bought: None,
-                            neighbours: 0,
-                        });
-                    }
-                }
-            }
-        }
-        self.reset();
-        answer.offers.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.package.cmp(&b.package)));
-        answer.offers.truncate(blend.top);
-    }
-
-    fn add_neighbours(&mut self, neighbours: &[NeighbourPackages]) {
-        let mean = neighbours.iter().map(|(_, d)| f64::from(*d)).sum::<f64>() / neighbours.len() as f64;
-        let similarity =
-            |squared: f32| if mean > 0.0 { (-f64::from(squared) / (2.0 * mean)).exp() } else { 1.0 };
-        let total: f64 = neighbours.iter().map(|(_, squared)| similarity(*squared)).sum();
-        for (packages, squared) in neighbours {
-            let weight = similarity(*squared) / total;
-            for (package, share) in *packages {
-                self.touch(*package);
-                self.near[*package as usize] += weight * f64::from(*share);
-                self.counts[*package as usize] += 1;
-            }
+            board.utilities[at] += weight * neighbour_signal(board.near[at]);
         }
     }
 
-    fn touch(&mut self, package: u32) {
-        let at = package as usize;
-        if self.bought[at] == NOT_BOUGHT && self.counts[at] == 0 {
-            self.touched.push(package);
+    fn add_affinities(&self, subject: &Subject, board: &mut Board, together_weight: f32, next_weight: f32) {
+        let members = &self.affinities.members;
+        let Board { together, next, utilities, .. } = board;
+        together.clear();
+        together.resize(members.len(), 0.0);
+        next.clear();
+        next.resize(members.len(), 0.0);
+        for bought in subject.bought {
+            self.affinities.add(bought.package, bought.days.ln_1p(), together, next);
+        }
+        let values = together.iter().zip(next.iter());
+        let signal = |(together, next): (&f32, &f32)| {
+            together_weight * affinity_signal(*together) + next_weight * affinity_signal(*next)
+        };
+        if members.len() == utilities.len() {
+            utilities.iter_mut().zip(values).for_each(|(utility, pair)| *utility += signal(pair));
+        } else {
+            for (member, pair) in members.iter().zip(values) {
+                utilities[*member as usize] += signal(pair);
+            }
         }
     }
+}
 
-    fn reset(&mut self) {
-        for package in self.touched.drain(..) {
-            let at = package as usize;
-            self.own[at] = 0.0;
-            self.near[at] = 0.0;
-            self.counts[at] = 0;
-            self.bought[at] = NOT_BOUGHT;
+/// The share of neighbours that bought each package, weighted by similarity exp(−d² / 2h²), where h²
+/// is the mean squared distance of the neighbours: the weight does not depend on the vectors' scale.
+fn add_neighbours(neighbours: &[NeighbourPackages], board: &mut Board) {
+    if neighbours.is_empty() {
+        return;
+    }
+    let mean =
+        neighbours.iter().map(|(_, squared)| f64::from(*squared)).sum::<f64>() / neighbours.len() as f64;
+    let similarity = |squared: f32| if mean > 0.0 { (-f64::from(squared) / (2.0 * mean)).exp() } else { 1.0 };
+    let total: f64 = neighbours.iter().map(|(_, squared)| similarity(*squared)).sum();
+    for (packages, squared) in neighbours {
+        let weight = (similarity(*squared) / total) as f32;
+        for (package, _) in *packages {
+            let at = *package as usize;
+            if board.counts[at] == 0 {
+                board.touched.push(*package);
+            }
+            board.near[at] += weight;
+            board.counts[at] += 1;
         }
+    }
+}
+
+/// The `most` largest finite values with their positions, in no particular order; ties to the lower
+/// position.
+fn best(values: &[f32], most: usize, out: &mut Vec<(f32, u32)>) {
+    out.clear();
+    if most == 0 {
+        return;
+    }
+    // A buffer of twice the number, cut back when it is full: each cut raises the bar.
+    let mut bar = f32::NEG_INFINITY;
+    let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    for (position, value) in values.iter().enumerate() {
+        if *value > bar {
+            out.push((*value, position as u32));
+            if out.len() == 2 * most {
+                out.select_nth_unstable_by(most - 1, order);
+                out.truncate(most);
+                bar = out[most - 1].0;
+            }
+        }
+    }
+    if out.len() > most {
+        out.select_nth_unstable_by(most - 1, order);
+        out.truncate(most);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recommendations::signals::tests_support::facts;
 
-    fn bought(package: u32, weight: f64) -> Bought {
-        Bought { package, weight, last: 0 }
+    fn subject(bought: &[Bought]) -> Subject<'_> {
+        Subject { bought, active_days: 4.0, last_day: 98, today: 100, ln_usual: 6.0, segment: 0 }
     }
 
-    fn answer(question: &Question, own_weight: f64, top: usize) -> Answer {
-        let mut answer = Answer::default();
-        let rules = Rules::none(5);
-        let mut scorer = Scorer::new(5);
-        // Twice: nothing of the first customer may be left on the scoreboard.
-        scorer.score(question, &rules, Blend { own_weight, top }, &mut Answer::default());
-        scorer.score(question, &rules, Blend { own_weight, top }, &mut answer);
-        answer
+    fn bought(package: u32, times: f32) -> Bought {
+        Bought { package, times, days: times, weight: times * 0.8, last_day: 98 }
     }
 
     #[test]
-    fn own_habit_and_neighbours_blend_as_documented() {
-        let near: [(&[(u32, f32)], f32); 2] = [(&[(1, 1.0)], 4.0), (&[(2, 0.6), (1, 0.4)], 4.0)];
-        let question = Question {
-            bought: &[bought(0, 3.0), bought(1, 1.0)],
-            neighbours: &near,
-            segment: &[],
-            is_new: false,
-            facts: CustomerFacts { usual_price: 0.0 },
-        };
-        let offers = answer(&question, 0.6, 5).offers;
-        let found: Vec<(u32, f64, Source, u32)> = offers
-            .iter()
-            .map(|o| (o.package, (o.score * 1e6).round() / 1e6, o.source, o.neighbours))
-            .collect();
-        // Equal distances, so each neighbour counts half: near(1) = .7, near(2) = .3.
-        assert_eq!(
-            found,
-            vec![
-                (0, 0.45, Source::OwnHabit, 0),
-                (1, 0.43, Source::Both, 2),
-                (2, 0.12, Source::Neighbours, 1)
-            ]
-        );
+    fn habit_comes_first_then_what_neighbours_have() {
+        let (facts, affinities) = (facts(&[100, 50, 10, 5]), Affinities::none(4));
+        let model = ScoringModel::untuned(None);
+        let ranker = Ranker::new(&facts, &affinities, &model, Preferences::default(), 1);
+        let mut board = Board::new(4);
+        let own = [bought(3, 3.0)];
+        let near: [NeighbourPackages; 2] = [(&[(2, 1.0)], 4.0), (&[(2, 0.6), (1, 0.4)], 4.0)];
+        let mut out = Vec::new();
+        // Twice: nothing of the first customer may be left on the board.
+        ranker.rank(&subject(&[bought(1, 9.0)]), &near, 4, &mut board, &mut out);
+        ranker.rank(&subject(&own), &near, 4, &mut board, &mut out);
+        let ranked: Vec<(u32, Option<u32>, u32)> =
+            out.iter().map(|c| (c.package, c.bought, c.neighbours)).collect();
+        assert_eq!(ranked[0], (3, Some(0), 0));
+        assert_eq!(ranked.len(), 4);
+        assert!(ranked.contains(&(2, None, 2)) && ranked.contains(&(1, None, 1)));
+        // Without neighbours the popular one leads the new ones.
+        ranker.rank(&subject(&own), &[], 4, &mut board, &mut out);
+        assert_eq!(out[1].package, 0);
+        assert!(out.iter().all(|candidate| candidate.neighbours == 0));
     }
 
     #[test]
-    fn a_new_customer_gets_what_sells_in_the_segment() {
-        let near: [(&[(u32, f32)], f32); 1] = [(&[(1, 1.0)], 1.0)];
-        let question = Question {
-            bought: &[bought(0, 1.0)],
-            neighbours: &near,
-            segment: &[(3, 0.5), (0, 0.3), (4, 0.2)],
-            is_new: true,
-            facts: CustomerFacts { usual_price: 0.0 },
-        };
-        let offers = answer(&question, 0.5, 3).offers;
-        let found: Vec<(u32, Source)> = offers.iter().map(|o| (o.package, o.source)).collect();
-        assert_eq!(found, vec![(0, Source::OwnHabit), (3, Source::Segment), (4, Source::Segment)]);
+    fn ranking_scores_and_factors_agree() {
+        let facts = facts(&[100, 50, 10, 5, 70, 3]);
+        let affinities = Affinities::none(6);
+        let mut model = ScoringModel::untuned(None);
+        model.global.explore.signals[3] = -0.4;
+        model.global.explore.signals[4] = -0.2;
+        let preferences = Preferences::new(vec![0.0, 0.3, 0.0, 0.0, 0.0, 1.0], 0.5, &facts);
+        let ranker = Ranker::new(&facts, &affinities, &model, preferences, 1);
+        let mut board = Board::new(6);
+        let near: [NeighbourPackages; 2] = [(&[(2, 1.0), (5, 0.2)], 1.0), (&[(0, 1.0)], 2.0)];
+        let own = [bought(0, 2.0), bought(4, 1.0)];
+        let (mut out, mut scores) = (Vec::new(), vec![0.0; 6]);
+        ranker.scores(&subject(&own), &near, &mut board, &mut scores);
+        ranker.rank(&subject(&own), &near, 6, &mut board, &mut out);
+        assert_eq!(out.len(), 6);
+        for candidate in &out {
+            let score = scores[candidate.package as usize];
+            assert!((score - candidate.utility).abs() < 1e-4, "{candidate:?} {score}");
+            let (price, boost) = ranker.preferences.of(candidate.package);
+            let sum: f64 = ranker.factors(&subject(&own), candidate).iter().sum();
+            assert!((sum + boost - candidate.utility).abs() < 1e-9);
+            assert!((candidate.log_odds + price + boost - candidate.utility).abs() < 1e-9);
+        }
     }
 
     #[test]
-    fn the_segment_fills_up_below_every_scored_package() {
-        let near: [(&[(u32, f32)], f32); 1] = [(&[(1, 0.001)], 1.0)];
-        let question = Question {
-            bought: &[],
-            neighbours: &near,
-            segment: &[(3, 1.0)],
-            is_new: false,
-            facts: CustomerFacts { usual_price: 0.0 },
-        };
-        let offers = answer(&question, 0.5, 2).offers;
-        assert_eq!(offers.iter().map(|o| o.package).collect::<Vec<_>>(), vec![1, 3]);
+    fn the_best_are_the_best() {
+        let values: Vec<f32> =
+            (0..1000).map(|at| ((at * 7919) % 1000) as f32).chain([f32::NEG_INFINITY]).collect();
+        let mut out = Vec::new();
+        best(&values, 5, &mut out);
+        let mut found: Vec<i32> = out.iter().map(|(value, _)| *value as i32).collect();
+        found.sort_unstable();
+        assert_eq!(found, [995, 996, 997, 998, 999]);
+        best(&[1.0, f32::NEG_INFINITY, 1.0, 1.0], 2, &mut out);
+        out.sort_by_key(|(_, position)| *position);
+        assert_eq!(out, [(1.0, 0), (1.0, 2)], "ties go to the lower position, nothing infinite comes");
+        best(&values, 0, &mut out);
+        assert!(out.is_empty());
     }
 }

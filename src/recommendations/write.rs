@@ -1,13 +1,16 @@
 //! Offers, shortfalls and neighbours of one part to Parquet, a bounded batch at a time.
 
-use super::reasons::{self, Wording};
-use super::rules::Excluded;
-use super::score::{Answer, Offer};
+use super::model::probability;
+use super::offers::Walk;
+use super::reasons::{self, Source, Wording};
+use super::score::Candidate;
+use super::signals::{Factor, Subject};
 use crate::config::Config;
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
 use crate::neighbours::pool::Pool;
+use crate::policies::RuleInfo;
 use crate::tables::{self, CustomerType, Table};
 use arrow::array::{
     ArrayBuilder, ArrayRef, BooleanBuilder, DictionaryArray, Float64Builder, Int32Array, Int32Builder,
@@ -22,24 +25,33 @@ use std::sync::Arc;
 /// Rows of a batch.
 const BATCH: usize = 32_768;
 /// Text columns of `recommendations` that repeat and travel as dictionaries.
-const REPEATING: [&str; 3] = ["package_code", "source", "reason"];
+const REPEATING: [&str; 5] = ["package_code", "because_of", "source", "held_out", "reason"];
+/// Factors are published in steps of this, and their sum with them: few different values, small files.
+const FACTOR_STEP: f64 = 1e-3;
 
 /// Codes, prices and wording, shared by all writers.
 pub struct Codes {
     names: ArrayRef,
     /// Currency units.
     prices: Vec<Option<f64>>,
-    scale: f64,
-    wording: Wording,
+    ln_prices: Vec<f32>,
+    texts: Vec<String>,
 }
 
 impl Codes {
-    pub fn new(features: &Features, scale: f64, wording: Wording) -> Self {
+    /// `scale`: minor units of a currency unit.
+    pub fn new(features: &Features, scale: f64) -> Self {
         Self {
             names: Arc::new(StringArray::from_iter_values(features.packages.iter().map(|p| p.code.as_str()))),
             prices: features.packages.iter().map(|p| p.price.map(|minor| minor as f64 / scale)).collect(),
-            scale,
-            wording,
+            ln_prices: features
+                .packages
+                .iter()
+                .map(|p| {
+                    p.price.filter(|price| *price > 0).map_or(f32::NAN, |price| (price as f64).ln() as f32)
+                })
+                .collect(),
+            texts: features.packages.iter().map(|p| p.code.clone()).collect(),
         }
     }
 }
@@ -48,11 +60,19 @@ impl Codes {
 pub struct Row<'a> {
     /// From 0.
     pub rank: usize,
-    pub offer: &'a Offer,
-    pub times: i64,
-    pub days_ago: i64,
+    pub candidate: &'a Candidate,
+    pub factors: [f64; Factor::ALL.len()],
+    /// ln of what policies multiply the odds by.
+    pub boost: f64,
+    pub source: Source,
+    pub subject: &'a Subject<'a>,
+    /// The own package that speaks for it.
+    pub because_of: Option<u32>,
+    /// Neighbours asked.
     pub consulted: usize,
-    pub segment: u32,
+    pub wording: Wording,
+    /// The control group that keeps it back.
+    pub held_out: Option<&'a str>,
 }
 
 /// The files of one part.
@@ -94,6 +114,11 @@ struct OfferRows {
     sources: StringDictionaryBuilder<Int32Type>,
     neighbours: Int64Builder,
     consulted: Int64Builder,
+    because_of: Int32Builder,
+    utilities: Float64Builder,
+    factors: [Float64Builder; Factor::ALL.len()],
+    boosts: Float64Builder,
+    held_out: StringDictionaryBuilder<Int32Type>,
     reasons: StringDictionaryBuilder<Int32Type>,
 }
 
@@ -139,11 +164,6 @@ impl<'a> OfferWriter<'a> {
         })
     }
 
-    /// Minor units of a currency unit.
-    pub fn scale(&self) -> f64 {
-        self.codes.scale
-    }
-
     /// Adds an offer to the customer at `customer` of `ids`.
     pub fn offer(
         &mut self,
@@ -152,21 +172,34 @@ impl<'a> OfferWriter<'a> {
         row: &Row,
     ) -> Result<(), super::RecommendationError> {
         self.ids = Some(ids.clone());
-        let Row { offer, .. } = row;
+        let Row { candidate, .. } = row;
         let rows = &mut self.rows;
+        let package = candidate.package as usize;
+        let score = probability(candidate.log_odds);
+        let price = self.codes.prices[package];
         rows.customers.append_value(customer as u32);
         rows.ranks.append_value(row.rank as i64 + 1);
-        rows.packages.append_value(offer.package as i32);
-        rows.scores.append_value(offer.score);
-        let price = self.codes.prices[offer.package as usize];
+        rows.packages.append_value(candidate.package as i32);
+        rows.scores.append_value(score);
         rows.prices.append_option(price);
-        rows.expected.append_option(price.map(|price| price * offer.score));
-        rows.is_new.append_value(offer.bought.is_none());
-        rows.segments.append_value(i64::from(row.segment) + 1);
-        rows.sources.append_value(offer.source.text());
-        rows.neighbours.append_value(i64::from(offer.neighbours));
+        rows.expected.append_option(price.map(|price| price * score));
+        rows.is_new.append_value(candidate.bought.is_none());
+        rows.segments.append_value(i64::from(row.subject.segment) + 1);
+        rows.sources.append_value(row.source.text());
+        rows.neighbours.append_value(i64::from(candidate.neighbours));
         rows.consulted.append_value(row.consulted as i64);
-        reasons::write(&mut self.reason, offer, row, self.codes.wording);
+        rows.because_of.append_option(row.because_of.map(|package| package as i32));
+        let steps = |value: f64| (value / FACTOR_STEP).round();
+        let mut sum = steps(row.boost);
+        rows.boosts.append_value(sum * FACTOR_STEP);
+        for (builder, factor) in rows.factors.iter_mut().zip(row.factors) {
+            sum += steps(factor);
+            builder.append_value(steps(factor) * FACTOR_STEP);
+        }
+        rows.utilities.append_value(sum * FACTOR_STEP);
+        rows.held_out.append_option(row.held_out);
+        let name = |package: u32| self.codes.texts[package as usize].as_str();
+        reasons::write(&mut self.reason, row, self.codes.ln_prices[package], name);
         rows.reasons.append_value(&self.reason);
         if rows.ranks.len() >= BATCH {
             self.flush_offers()?;
@@ -179,15 +212,19 @@ impl<'a> OfferWriter<'a> {
         &mut self,
         ids: &ArrayRef,
         customer: usize,
-        answer: &Answer,
+        walk: &Walk,
+        infos: &[RuleInfo],
     ) -> Result<(), super::RecommendationError> {
         self.ids = Some(ids.clone());
         let mut reason = String::new();
-        for (rule, count) in Excluded::ALL.iter().zip(answer.excluded).filter(|(_, count)| *count > 0) {
+        let mut refused: Vec<u16> = walk.refused.iter().map(|(_, rule)| *rule).collect();
+        refused.sort_unstable();
+        for same in refused.chunk_by(|a, b| a == b) {
+            let rule = infos.get(same[0] as usize).map_or("a rule", |info| info.name.as_str());
             if !reason.is_empty() {
                 reason.push_str(", ");
             }
-            reason.push_str(&format!("{count} {}", rule.text()));
+            reason.push_str(&format!("{} by {rule}", same.len()));
         }
         let reason = if reason.is_empty() {
             "too few packages are sold".to_owned()
@@ -196,7 +233,7 @@ impl<'a> OfferWriter<'a> {
         };
         let (customers, offers, reasons) = &mut self.shortfalls;
         customers.append_value(customer as u32);
-        offers.append_value(answer.offers.len() as i64);
+        offers.append_value(walk.chosen.len() as i64);
         reasons.append_value(reason);
         if offers.len() >= BATCH {
             self.flush_shortfalls()?;
@@ -254,11 +291,12 @@ impl<'a> OfferWriter<'a> {
             return Ok(());
         }
         let packages: Int32Array = rows.packages.finish();
+        let because_of: Int32Array = rows.because_of.finish();
         let batch = RecordBatch::try_new(
             self.schema.clone(),
-            vec![
+            [
                 self.ids_at(&mut rows.customers)?,
-                Arc::new(rows.ranks.finish()),
+                Arc::new(rows.ranks.finish()) as ArrayRef,
                 Arc::new(DictionaryArray::try_new(packages, self.codes.names.clone())?),
                 Arc::new(rows.scores.finish()),
                 Arc::new(rows.prices.finish()),
@@ -268,8 +306,17 @@ impl<'a> OfferWriter<'a> {
                 Arc::new(rows.sources.finish()),
                 Arc::new(rows.neighbours.finish()),
                 Arc::new(rows.consulted.finish()),
+                Arc::new(DictionaryArray::try_new(because_of, self.codes.names.clone())?),
+                Arc::new(rows.utilities.finish()),
+            ]
+            .into_iter()
+            .chain(rows.factors.iter_mut().map(|factor| Arc::new(factor.finish()) as ArrayRef))
+            .chain([
+                Arc::new(rows.boosts.finish()) as ArrayRef,
+                Arc::new(rows.held_out.finish()),
                 Arc::new(rows.reasons.finish()),
-            ],
+            ])
+            .collect(),
         )?;
         Ok(self.writer.write(&batch)?)
     }

@@ -4,6 +4,7 @@ use crate::engine::part::PartFile;
 use crate::engine::progress::StageFigures;
 use crate::neighbours::pool::IndexQuality;
 use crate::recommendations::OfferFigures;
+use crate::recommendations::model::ScoringModel;
 use crate::tables::Table;
 use crate::transactions::quality::Measure;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,9 @@ pub struct Quality {
     pub segments: usize,
     pub silhouette: Option<f64>,
     pub neighbours: Vec<IndexQuality>,
+    /// Weights of the score, and what they were learned from.
+    #[serde(default)]
+    pub scoring: Option<ScoringModel>,
     pub offers: OfferFigures,
 }
 

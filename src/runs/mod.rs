@@ -7,6 +7,7 @@ pub mod manifest;
 
 use crate::engine::location::{self, LocationError};
 use crate::engine::part::{PartError, RunFolder, remote_path};
+use crate::evaluate::report::Backtest;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use manifest::{FORMAT, Manifest};
 use object_store::local::LocalFileSystem;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 const MANIFEST: &str = "manifest.json";
+/// Makes an evaluation visible: written last.
+const EVALUATION: &str = "evaluation.json";
 /// The time in a run's id.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// Marks a folder as a run that packwise has begun.
@@ -48,6 +51,12 @@ pub enum RunError {
     Published { id: String },
     #[error("the manifest of run {id} cannot be read")]
     BadManifest {
+        id: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the evaluation {id} cannot be read")]
+    BadEvaluation {
         id: String,
         #[source]
         source: serde_json::Error,
@@ -133,13 +142,7 @@ impl Output {
         if let Some(folder) = &self.local {
             remove_unfinished(&folder.join("runs")).map_err(|source| unwritable(&self.name, source))?;
         }
-        let newest = self.list()?.pop();
-        let newest = newest.as_deref().and_then(|id| NaiveDateTime::parse_from_str(id.get(..16)?, TIME).ok());
-        let started = match newest {
-            Some(newest) => started.naive_utc().max(newest + TimeDelta::seconds(1)),
-            None => started.naive_utc(),
-        };
-        let id = format!("{}-{}", started.format(TIME), fingerprint.get(..8).unwrap_or(fingerprint));
+        let id = next_id(started, fingerprint, self.list()?.last());
         let folder = self.folder(&id, staging);
         folder
             .put(STARTED, format!("{{\"run_id\": \"{id}\"}}\n").into_bytes())
@@ -164,11 +167,15 @@ impl Output {
 
     /// The folder of a run.
     pub fn folder(&self, id: &str, staging: &Path) -> RunFolder {
+        self.folder_in("runs", id, staging)
+    }
+
+    fn folder_in(&self, kind: &str, id: &str, staging: &Path) -> RunFolder {
         match &self.local {
-            Some(folder) => RunFolder::Local { root: folder.join("runs").join(id) },
+            Some(folder) => RunFolder::Local { root: folder.join(kind).join(id) },
             None => RunFolder::Remote {
                 store: self.store.clone(),
-                prefix: remote_path(&self.prefix, &format!("runs/{id}")),
+                prefix: remote_path(&self.prefix, &format!("{kind}/{id}")),
                 staging: staging.to_owned(),
                 runtime: self.runtime.clone(),
             },
@@ -180,23 +187,33 @@ impl Output {
         let id = &manifest.run_id;
         let text = serde_json::to_vec_pretty(manifest)
             .map_err(|source| RunError::BadManifest { id: id.clone(), source })?;
+        self.put_once(&format!("runs/{id}/{MANIFEST}"), id, text)
+    }
+
+    /// Writes a file that must not be there yet.
+    fn put_once(&self, name: &str, id: &str, bytes: Vec<u8>) -> Result<(), RunError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let path = self.run_path(id, MANIFEST);
-        match self.runtime.block_on(self.store.put_opts(&path, PutPayload::from(text), options)) {
+        let path = remote_path(&self.prefix, name);
+        match self.runtime.block_on(self.store.put_opts(&path, PutPayload::from(bytes), options)) {
             Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => Err(RunError::Published { id: id.clone() }),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(RunError::Published { id: id.to_owned() }),
             Err(source) => Err(unwritable(&self.name, source)),
         }
     }
 
     /// Ids of the published runs, oldest first (ids begin with the time of their start).
     pub fn list(&self) -> Result<Vec<String>, RunError> {
-        let runs = remote_path(&self.prefix, "runs");
+        self.published("runs", MANIFEST)
+    }
+
+    /// Ids of the folders below `kind` that hold the file that makes them visible, ascending.
+    fn published(&self, kind: &str, file: &str) -> Result<Vec<String>, RunError> {
+        let all = remote_path(&self.prefix, kind);
         let found = self.runtime.block_on(async {
-            let listed = self.store.list_with_delimiter(Some(&runs)).await?;
+            let listed = self.store.list_with_delimiter(Some(&all)).await?;
             let mut ids = Vec::new();
             for folder in listed.common_prefixes {
-                match self.store.head(&remote_path(&folder, MANIFEST)).await {
+                match self.store.head(&remote_path(&folder, file)).await {
                     Ok(_) => ids.extend(folder.filename().map(str::to_owned)),
                     Err(object_store::Error::NotFound { .. }) => {}
                     Err(error) => return Err(error),
@@ -232,6 +249,37 @@ impl Output {
         Ok(manifest)
     }
 
+    /// The id of an evaluation that begins now: time and input, as the ids of runs.
+    pub fn evaluation_id(&self, started: DateTime<Utc>, fingerprint: &str) -> Result<String, RunError> {
+        Ok(next_id(started, fingerprint, self.published("evaluations", EVALUATION)?.last()))
+    }
+
+    /// The folder of an evaluation.
+    pub fn evaluation_folder(&self, id: &str, staging: &Path) -> RunFolder {
+        self.folder_in("evaluations", id, staging)
+    }
+
+    /// Makes an evaluation visible.
+    pub fn publish_evaluation(&self, id: &str, json: Vec<u8>) -> Result<(), RunError> {
+        self.put_once(&format!("evaluations/{id}/{EVALUATION}"), id, json)
+    }
+
+    /// The short form of the newest evaluation; None without any. Reads its `backtest` and passes over
+    /// the rest.
+    pub fn last_evaluation(&self) -> Result<Option<Backtest>, RunError> {
+        #[derive(serde::Deserialize)]
+        struct Stored {
+            backtest: Option<Backtest>,
+        }
+        let Some(id) = self.published("evaluations", EVALUATION)?.pop() else { return Ok(None) };
+        let path = remote_path(&self.prefix, &format!("evaluations/{id}/{EVALUATION}"));
+        let bytes = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await });
+        let bytes = bytes.map_err(|source| self.unreadable(source))?;
+        let stored: Stored =
+            serde_json::from_slice(&bytes).map_err(|source| RunError::BadEvaluation { id, source })?;
+        Ok(stored.backtest)
+    }
+
     /// Writes a file beside the runs, replacing an older one; returns its name.
     pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<String, RunError> {
         let path = remote_path(&self.prefix, name);
@@ -244,6 +292,16 @@ impl Output {
     fn unreadable(&self, source: object_store::Error) -> RunError {
         RunError::Unreadable { path: self.name.clone(), source: Box::new(source) }
     }
+}
+
+/// The id of what is begun at `started`; ids sort as they were begun, as [`Output::begin`] says.
+fn next_id(started: DateTime<Utc>, fingerprint: &str, newest: Option<&String>) -> String {
+    let newest = newest.and_then(|id| NaiveDateTime::parse_from_str(id.get(..16)?, TIME).ok());
+    let started = match newest {
+        Some(newest) => started.naive_utc().max(newest + TimeDelta::seconds(1)),
+        None => started.naive_utc(),
+    };
+    format!("{}-{}", started.format(TIME), fingerprint.get(..8).unwrap_or(fingerprint))
 }
 
 fn unwritable(path: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RunError {

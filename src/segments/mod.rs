@@ -69,6 +69,31 @@ pub fn build(
         engine.threads,
         |rows| engine.progress.advance(rows),
     )?;
+    place(model, rows, features, config, engine, folder)
+}
+
+/// Places and describes customers by segments that were fitted before: a sample, seen from an earlier
+/// day.
+pub fn build_with(
+    model: &SegmentModel,
+    features: &Features,
+    config: &Config,
+    engine: &Engine,
+    folder: &RunFolder,
+) -> Result<Segments, SegmentError> {
+    let rows = model.behaviour.scale(&features.behaviour, &features.sample)?;
+    place(model.clone(), rows, features, config, engine, folder)
+}
+
+/// Goes through all parts; `rows` is the scaled sample.
+fn place(
+    model: SegmentModel,
+    rows: Vec<f32>,
+    features: &Features,
+    config: &Config,
+    engine: &Engine,
+    folder: &RunFolder,
+) -> Result<Segments, SegmentError> {
     let (scale, customer_type) = (config.money.scale(), features.customer_type);
     let ranks: HashMap<&str, usize> =
         features.packages.iter().enumerate().map(|(rank, package)| (package.code.as_str(), rank)).collect();

@@ -33,19 +33,35 @@ impl ScaledBehaviour {
             .collect();
         let kinds: Vec<_> = known.iter().map(|column| columns[*column].kind).collect();
         let scaling = Scaling::fit(&values, &kinds)?;
-        let mut rows = vec![0f32; sample.len() * known.len()];
-        let mut row = vec![0f64; known.len()];
-        for (customer, out) in rows.chunks_exact_mut(known.len().max(1)).enumerate() {
-            for (value, column) in row.iter_mut().zip(&values) {
-                *value = column[customer];
+        let fitted =
+            Self { columns: known.into_iter().map(|column| columns[column].clone()).collect(), scaling };
+        let rows = fitted.scale(columns, sample)?;
+        Ok((fitted, rows))
+    }
+
+    /// Scales a sample whose behaviour has the given columns: row-major, one row a sampled customer.
+    pub fn scale(
+        &self,
+        columns: &[BehaviourColumn],
+        sample: &[SampledCustomer],
+    ) -> Result<Vec<f32>, SegmentError> {
+        let places: Vec<Option<usize>> = self
+            .columns
+            .iter()
+            .map(|own| columns.iter().position(|column| column.name == own.name))
+            .collect();
+        let mut rows = vec![0f32; sample.len() * self.dims()];
+        let mut row = vec![0f64; self.dims()];
+        for (customer, out) in sample.iter().zip(rows.chunks_exact_mut(self.dims().max(1))) {
+            for (value, place) in row.iter_mut().zip(&places) {
+                *value = place.map_or(f64::NAN, |place| f64::from(customer.behaviour[place]));
             }
-            scaling.apply(&row, out)?;
-            for (value, column) in out.iter_mut().zip(&known) {
-                *value *= columns[*column].weight;
+            self.scaling.apply(&row, out)?;
+            for (value, column) in out.iter_mut().zip(&self.columns) {
+                *value *= column.weight;
             }
         }
-        let columns = known.into_iter().map(|column| columns[column].clone()).collect();
-        Ok((Self { columns, scaling }, rows))
+        Ok(rows)
     }
 
     pub fn dims(&self) -> usize {
@@ -62,6 +78,7 @@ pub struct SweepRow {
 }
 
 /// Fitted segments; segment 1 has the most revenue per customer in the sample.
+#[derive(Clone)]
 pub struct SegmentModel {
     pub behaviour: ScaledBehaviour,
     centres: Blocks,

@@ -32,31 +32,35 @@ pub struct PartView {
     /// Of every package bought (not only returned), customer by customer.
     pub packages: Vec<u32>,
     pub times: Vec<i64>,
-    /// Time-decayed purchases.
+    /// Days with a purchase of it.
+    pub days: Vec<i64>,
+    /// Time-decayed days.
     pub weights: Vec<f64>,
     /// Microseconds since 1970.
     pub last: Vec<i64>,
 }
 
 impl PartView {
-    /// Reads part `number` of features, segments and packages.
+    /// Reads part `number` of features (with `more` of its columns), segments and packages.
     pub fn read(
         number: usize,
         features: &Features,
         segments: &Segments,
         ranks: &Ranks,
+        more: &[&str],
         folder: &RunFolder,
         runtime: &Handle,
     ) -> Result<Self, SegmentError> {
         let behaviour: &ScaledBehaviour = &segments.model.behaviour;
         let part = &features.parts[number];
-        let columns =
-            read_all(PartReader::open(folder, &part.features, &behaviour_columns(behaviour), runtime)?)?;
+        let mut names = behaviour_columns(behaviour);
+        names.extend(more.iter().filter(|more| !names.contains(more)).copied().collect::<Vec<_>>());
+        let columns = read_all(PartReader::open(folder, &part.features, &names, runtime)?)?;
         let placed = read_all(PartReader::open(folder, &segments.parts[number], &["segment"], runtime)?)?;
         let bought = read_all(PartReader::open(
             folder,
             &part.packages,
-            &["customer_id", "package_code", "times", "weight", "last_purchase"],
+            &["customer_id", "package_code", "times", "weight", "last_purchase", "days"],
             runtime,
         )?)?;
         let scaled = scale_rows(&columns, behaviour)?;
@@ -66,6 +70,7 @@ impl PartView {
         let times = bought.column(2).as_primitive::<Int64Type>();
         let weights = bought.column(3).as_primitive::<Float64Type>();
         let last = bought.column(4).as_primitive::<TimestampMicrosecondType>();
+        let days = bought.column(5).as_primitive::<Int64Type>();
         let mut view = Self {
             scaled,
             dims: behaviour.dims(),
@@ -79,6 +84,7 @@ impl PartView {
             offsets: Vec::with_capacity(ids.len() + 1),
             packages: Vec::with_capacity(codes.len()),
             times: Vec::with_capacity(codes.len()),
+            days: Vec::with_capacity(codes.len()),
             weights: Vec::with_capacity(codes.len()),
             last: Vec::with_capacity(codes.len()),
             columns,
@@ -92,6 +98,7 @@ impl PartView {
                 if times.value(at) > 0 {
                     view.packages.push(*code);
                     view.times.push(times.value(at));
+                    view.days.push(days.value(at));
                     view.weights.push(weights.value(at));
                     view.last.push(last.value(at));
                 }
@@ -121,7 +128,12 @@ impl PartView {
         self.offsets[customer]..self.offsets[customer + 1]
     }
 
-    /// A column of `customer_features`.
+    /// The columns of `customer_features` that were read.
+    pub fn columns(&self) -> &RecordBatch {
+        &self.columns
+    }
+
+    /// A column of `customer_features` as numbers.
     pub fn column(&self, name: &str) -> Float64Array {
         as_floats(&self.columns, name)
     }

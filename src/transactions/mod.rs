@@ -8,10 +8,12 @@
 //! | [`keys`], [`codes`], [`times`] | ids, repeated texts and times as integers |
 //! | [`quarantine`] | rejected rows, in input order |
 //! | [`whole_customers`] | a bucket sorted and cleaned |
+//! | [`cutoff`] | the last day that models may see; a sample of customers with all their rows |
 //! | [`quality`] | the data-quality report |
 
 pub mod catalogue;
 pub mod codes;
+pub mod cutoff;
 mod error;
 pub mod keys;
 pub mod normalise;

@@ -38,6 +38,11 @@ pub struct Cleaned {
 }
 
 impl Cleaned {
+    /// Rows that were taken out (equal rows only if they are dropped, so this is an estimate by them).
+    pub fn removed(&self) -> u64 {
+        self.future + self.repeated_transactions
+    }
+
     pub fn merge(&mut self, other: Self) {
         self.future += other.future;
         self.duplicates += other.duplicates;

@@ -20,6 +20,8 @@ fn the_peak_of_the_process_stays_within_the_limit() {
         "--threads",
         "2",
         "--set",
+        concat!("policies.path=", env!("CARGO_MANIFEST_DIR"), "/config/policies.toml"),
+        "--set",
         "transactions.path=made/transactions",
         "--set",
         "catalogue.path=made/packages.parquet",

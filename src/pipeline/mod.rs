@@ -1,5 +1,10 @@
 //! The flow from input files to a published run, as straight-line code.
 
+pub mod backtest;
+pub mod fit;
+pub mod last_basket;
+
+use crate::affinities;
 use crate::charts;
 use crate::config::{Config, Layers};
 use crate::engine::Engine;
@@ -7,14 +12,18 @@ use crate::engine::memory::peak_resident_bytes;
 use crate::engine::part::{PartFile, PartWriter, RunFolder};
 use crate::engine::scratch::Scratch;
 use crate::error::Error;
-use crate::features::{self, Features};
+use crate::features::{self, Features, Source, Units};
 use crate::neighbours::pool;
-use crate::recommendations;
+use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile, nearest};
+use crate::recommendations::explain::Explanation;
+use crate::recommendations::model::ScoringModel;
+use crate::recommendations::{self, Fitted, OfferFigures};
 use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality, TableFiles};
 use crate::runs::{NewRun, Output};
 use crate::segments::{self, Segments};
 use crate::tables::{self, CustomerType, Table};
 use crate::transactions::catalogue::{self, Package};
+use crate::transactions::cutoff::{CustomerSampler, Cutoff, SampledCustomers};
 use crate::transactions::quality::QualityReport;
 use crate::transactions::quarantine::Rejected;
 use crate::transactions::source::Plan;
@@ -22,14 +31,17 @@ use crate::transactions::times::date_of;
 use crate::transactions::whole_customers::{Cleaned, WholeCustomers};
 use crate::transactions::{self, Transactions};
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, SecondsFormat, Utc};
+use fit::Bench;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Input that has been looked at and may be read: files listed, schemas checked, catalogue read.
 pub struct Checked {
     pub plan: Plan,
     pub catalogue: Option<Vec<Package>>,
+    pub policies: PolicyFile,
 }
 
 /// Looks at everything that can be wrong before any work.
@@ -45,7 +57,159 @@ pub fn check_input(config: &Config, engine: &Engine) -> Result<Checked, Error> {
         .as_ref()
         .map(|settings| catalogue::read(settings, &config.money, runtime))
         .transpose()?;
-    Ok(Checked { plan, catalogue })
+    Ok(Checked { plan, catalogue, policies: policies(config)? })
+}
+
+/// The policy file of the configuration; no rules without one.
+pub fn policies(config: &Config) -> Result<PolicyFile, Error> {
+    match &config.policies {
+        Some(path) => read_policies(path),
+        None => Ok(PolicyFile::empty()),
+    }
+}
+
+/// Reads a policy file.
+pub fn read_policies(path: &str) -> Result<PolicyFile, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::PolicyFile { path: path.to_owned(), source })?;
+    Ok(PolicyFile::parse(&text, path)?)
+}
+
+/// A base that is fitted up to the end of its data: everything that offers are made from.
+struct Prepared {
+    transactions: Transactions,
+    report: QualityReport,
+    fitted: Fitted,
+    model: ScoringModel,
+    policies: Policies,
+}
+
+/// Reads the transactions once and fits everything, with its tables in `folder`.
+fn prepare(
+    checked: Checked,
+    config: &Config,
+    engine: &Engine,
+    scratch: &Scratch,
+    folder: &RunFolder,
+) -> Result<Prepared, Error> {
+    let progress = &engine.progress;
+    let Checked { plan, catalogue, policies } = checked;
+    progress.begin("transactions", plan.rows);
+    let transactions = transactions::shuffle(&plan, catalogue, config, engine, scratch, folder)?;
+    progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
+
+    progress.begin("features", transactions.counts.good);
+    let cutoff = Cutoff::end(&transactions);
+    let sampler = CustomerSampler::new(config.recommendations.tuning_sample, config.seed);
+    let source = Source {
+        units: Units::Buckets,
+        channel_rows: &transactions.channel_rows,
+        sampler: Some(std::sync::Mutex::new(sampler)),
+    };
+    let features = features::build(&transactions, &source, cutoff, config, engine, scratch, folder)?;
+    let sampled = SampledCustomers::of(source.sampler, transactions.customer_type);
+    progress.end(transactions.counts.good, features.customers, 0);
+    transactions::keep_contract(&transactions.counts, features.cleaned.future, config)?;
+    let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
+    let policies = compile(&policies, &features, engine)?;
+
+    progress.begin("segments", sweep_rows(config, &features));
+    let segments = segments::build(&features, config, engine, folder)?;
+    progress.end(features.customers, features.customers, 0);
+
+    // Before the neighbours: the sample and what is learned from it are gone when the pool comes.
+    progress.begin("tuning", sampled.len() as u64);
+    let bench = Bench { transactions: &transactions, config, engine, scratch };
+    let model = fit::tune(bench, &sampled, cutoff, &segments.model)?;
+    progress.end(sampled.len() as u64, model.tuning.customers, 0);
+    drop(sampled);
+
+    progress.begin("neighbours", features.customers);
+    let neighbourhood = pool::build(&features, &segments, config, engine, folder)?;
+    let candidates = neighbourhood.as_ref().map_or(0, |found| found.table.rows);
+    progress.end(features.customers, candidates, 0);
+
+    progress.begin("affinities", features.customers);
+    let affinities =
+        affinities::build(&features, config.recommendations.window_days, config, engine, folder)?;
+    progress.end(features.customers, affinities.members.len() as u64, 0);
+    let fitted = Fitted { features, segments, neighbourhood, affinities };
+    Ok(Prepared { transactions, report, fitted, model, policies })
+}
+
+/// Checks policies against the packages and columns of the run. Offers are for the day after the data.
+fn compile(file: &PolicyFile, features: &Features, engine: &Engine) -> Result<Policies, PolicyError> {
+    let contacts = match (&file.contact_history, file.contact_days()) {
+        (Some(settings), Some(days)) => ContactHistory::read(
+            settings,
+            days,
+            features.as_of_day,
+            &PackageCodes::of(&features.package_batch)?,
+            engine.runtime.handle(),
+            engine.memory.usable() / 2,
+        )?,
+        _ => ContactHistory::empty(),
+    };
+    let customers = customer_schema(&features.schema);
+    Policies::compile(file, &features.package_batch, &customers, date_of(features.as_of_day + 1), contacts)
+}
+
+/// The columns of customers that policies can speak of: their features, and their segment.
+pub fn customer_schema(features: &Schema) -> Schema {
+    let segment = Arc::new(Field::new("segment", DataType::Int64, false));
+    Schema::new(features.fields().iter().cloned().chain([segment]).collect::<Vec<_>>())
+}
+
+/// What a changed policy file would do, side by side with the one in force; nothing is published.
+pub fn simulate(
+    config: &Config,
+    changed: &PolicyFile,
+    engine: &Engine,
+) -> Result<(OfferFigures, OfferFigures), Error> {
+    let checked = check_input(config, engine)?;
+    let scratch = Scratch::open(&config.resources.scratch)?;
+    let folder = RunFolder::Local { root: scratch.path().join("simulate") };
+    let Prepared { fitted, model, policies, .. } = prepare(checked, config, engine, &scratch, &folder)?;
+    let changed = compile(changed, &fitted.features, engine)?;
+    let mut figures = Vec::new();
+    for (name, policies) in [("offers as they are", &policies), ("offers as changed", &changed)] {
+        engine.progress.begin(name, fitted.features.customers);
+        let offers = recommendations::build(&fitted, &model, policies, config, engine, &scratch, &folder)?;
+        engine.progress.end(fitted.features.customers, offers.figures.offers, 0);
+        figures.push(offers.figures);
+    }
+    engine.progress.finish();
+    let changed = figures.pop().unwrap_or_default();
+    Ok((figures.pop().unwrap_or_default(), changed))
+}
+
+/// Why a package is or is not offered to a customer: the run's own code over the input, with the number
+/// of segments that the run chose. Nothing is published.
+pub fn explain(
+    config: &Config,
+    engine: &Engine,
+    segments: usize,
+    customer: &str,
+    package: &str,
+) -> Result<Explanation, Error> {
+    let mut config = config.clone();
+    config.segments.k = crate::config::resolve::SegmentCount::Fixed(segments);
+    let checked = check_input(&config, engine)?;
+    let scratch = Scratch::open(&config.resources.scratch)?;
+    let folder = RunFolder::Local { root: scratch.path().join("explain") };
+    let Prepared { fitted, model, policies, .. } = prepare(checked, &config, engine, &scratch, &folder)?;
+    let codes = &fitted.features.packages;
+    let Ok(number) = codes.binary_search_by(|known| known.code.as_str().cmp(package)) else {
+        let nearest = nearest(package, codes.iter().map(|known| known.code.as_str())).map(str::to_owned);
+        return Err(Error::UnknownPackage { package: package.to_owned(), nearest });
+    };
+    engine.progress.begin("explain", fitted.features.customers);
+    let question = (customer, number as u32);
+    let found = recommendations::explain::explain(
+        &fitted, &model, &policies, &config, engine, &scratch, &folder, question,
+    )?;
+    engine.progress.finish();
+    found.ok_or_else(|| Error::UnknownCustomer { customer: customer.to_owned(), run: "the input".to_owned() })
 }
 
 /// The main job: reads the transactions once and publishes every table as one run.
@@ -58,35 +222,18 @@ pub fn run(
     started: DateTime<Utc>,
 ) -> Result<Manifest, Error> {
     let progress = &engine.progress;
-    let Checked { plan, catalogue } = check_input(config, engine)?;
+    let checked = check_input(config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
-    let identity = identity(&plan);
+    let identity = identity(&checked.plan);
     let run: NewRun = output.begin(started, &identity.fingerprint, scratch.path())?;
     let folder = &run.folder;
 
-    progress.begin("transactions", plan.rows);
-    let transactions = transactions::shuffle(&plan, catalogue, config, engine, &scratch, folder)?;
-    progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
-
-    progress.begin("features", transactions.counts.good);
-    let features = features::build(&transactions, config, engine, &scratch, folder)?;
-    progress.end(transactions.counts.good, features.customers, 0);
-    transactions::keep_contract(&transactions.counts, features.cleaned.future, config)?;
-    let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
-
-    progress.begin("segments", sweep_rows(config, &features));
-    let segments = segments::build(&features, config, engine, folder)?;
-    progress.end(features.customers, features.customers, 0);
-
-    progress.begin("neighbours", features.customers);
-    let neighbourhood = pool::build(&features, &segments, config, engine, folder)?;
-    let candidates = neighbourhood.as_ref().map_or(0, |found| found.table.rows);
-    progress.end(features.customers, candidates, 0);
-
-    progress.begin("recommendations", features.customers);
-    let offers =
-        recommendations::build(&features, &segments, neighbourhood.as_ref(), config, engine, folder)?;
+    let Prepared { transactions, report, fitted, model, policies } =
+        prepare(checked, config, engine, &scratch, folder)?;
+    progress.begin("recommendations", fitted.features.customers);
+    let offers = recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder)?;
+    let Fitted { features, segments, neighbourhood, .. } = fitted;
     progress.end(features.customers, offers.figures.offers, 0);
 
     progress.begin("publish", 1);
@@ -116,6 +263,7 @@ pub fn run(
     }
     tables.add(&tables::RECOMMENDATIONS, offers.parts.clone(), None);
     tables.add(&tables::RECOMMENDATION_SHORTFALLS, offers.shortfalls.clone(), None);
+    tables.write(&tables::POLICY_FUNNEL, offers.funnel.batch().map_err(table_failed)?)?;
     let extras = draw(&segments, folder)?;
     let tables = tables.tables;
     let rows = tables.values().map(|table| table.rows).sum();
@@ -145,6 +293,7 @@ pub fn run(
             segments: segments.model.k,
             silhouette: segments.model.sweep.iter().find(|row| row.chosen).map(|row| row.point.silhouette),
             neighbours: neighbourhood.map_or_else(Vec::new, |found| found.quality),
+            scoring: Some(model),
             offers: offers.figures,
         },
         stages: progress.figures(),
@@ -157,7 +306,7 @@ pub fn run(
 
 /// What `packwise check` does: the same pass and the same cleaning as a run, nothing published.
 pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
-    let Checked { plan, catalogue } = check_input(config, engine)?;
+    let Checked { plan, catalogue, .. } = check_input(config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch)?;
     let folder = RunFolder::Local { root: scratch.path().join("check") };
     // The contract is judged by the caller, who wants to see the whole report first.

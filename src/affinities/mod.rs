@@ -1,0 +1,113 @@
+//! Stage: which packages go with which, from the whole base.
+//!
+//! | file | does |
+//! |---|---|
+//! | [`gram`] | one pass over the parts: exact package × package counts |
+//! | [`models`] | the two linear models that are solved from them |
+
+pub mod gram;
+pub mod models;
+
+pub use models::Affinities;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::part::{PartError, PartReader, RunFolder};
+use crate::engine::workers;
+use crate::features::{Features, run_length};
+use crate::numerics::cholesky::CholeskyError;
+use crate::quantities::format_bytes;
+use crate::segments::part_view::ranks;
+use crate::segments::{SegmentError, package_ranks, read_all};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use gram::{Bought, Gram};
+
+/// Why affinities could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AffinityError {
+    #[error(transparent)]
+    Part(#[from] PartError),
+    #[error(transparent)]
+    Segments(#[from] SegmentError),
+    #[error("the affinities of packages could not be solved")]
+    Solve(#[from] CholeskyError),
+    #[error("affinities of {packages} packages need {}, {} are left under the limit",
+        format_bytes(*needed), format_bytes(*left))]
+    Memory { packages: usize, needed: u64, left: u64 },
+}
+
+/// Counts and solves. `window` is the days before the cut-off whose purchases are the "next" ones.
+///
+/// Memory: 48 bytes a pair of packages while it is solved, 8 after. Time: one pass over the published
+/// `customer_packages`, then a cube of the packages (2.7 · n³ operations in all).
+pub fn build(
+    features: &Features,
+    window: u32,
+    config: &Config,
+    engine: &Engine,
+    folder: &RunFolder,
+) -> Result<Affinities, AffinityError> {
+    let members = members(features, config.affinities.packages);
+    if members.is_empty() {
+        return Ok(Affinities::none(features.packages.len()));
+    }
+    let needed = 48 * (members.len() as u64).pow(2);
+    let left = engine.memory.usable();
+    if needed > left {
+        return Err(AffinityError::Memory { packages: members.len(), needed, left });
+    }
+    let gram = Gram::new(members, features.packages.len());
+    let ranks = ranks(features);
+    // Exclusive: what came after it is next.
+    let before = (features.as_of_day - i64::from(window) + 1) * 86_400_000_000;
+    workers::for_each(
+        engine.threads,
+        features.parts.len(),
+        Vec::new,
+        |bought: &mut Vec<Bought>, number| -> Result<(), AffinityError> {
+            let columns = ["customer_id", "package_code", "days", "first_purchase", "last_purchase"];
+            let part = &features.parts[number].packages;
+            let rows = read_all(PartReader::open(folder, part, &columns, engine.runtime.handle())?)?;
+            let owners = rows.column(0);
+            let codes = package_ranks(rows.column(1), &ranks);
+            let days = rows.column(2).as_primitive::<Int64Type>();
+            let first = rows.column(3).as_primitive::<TimestampMicrosecondType>();
+            let last = rows.column(4).as_primitive::<TimestampMicrosecondType>();
+            let mut start = 0;
+            let mut customers = 0;
+            while start < owners.len() {
+                let end = start + run_length(owners, start, owners, start);
+                bought.clear();
+                bought.extend((start..end).filter(|at| days.value(*at) > 0).map(|at| Bought {
+                    package: codes[at],
+                    days: days.value(at),
+                    before: first.value(at) < before,
+                    next: last.value(at) >= before,
+                }));
+                gram.add(bought);
+                start = end;
+                customers += 1;
+            }
+            engine.progress.advance(customers);
+            Ok(())
+        },
+    )?;
+    Ok(models::solve(gram, &config.affinities, engine.threads)?)
+}
+
+/// The packages with most customers, ties to the first code; in the order of their codes.
+fn members(features: &Features, most: usize) -> Vec<u32> {
+    let mut sold: Vec<(u64, u32)> = features
+        .package_totals
+        .iter()
+        .enumerate()
+        .filter(|(_, totals)| totals.customers > 0)
+        .map(|(package, totals)| (totals.customers, package as u32))
+        .collect();
+    sold.sort_by_key(|(customers, package)| (std::cmp::Reverse(*customers), *package));
+    sold.truncate(most);
+    let mut members: Vec<u32> = sold.into_iter().map(|(_, package)| package).collect();
+    members.sort_unstable();
+    members
+}

@@ -1,0 +1,405 @@
+//! The offers of a group of customers: rank, ask the rules, choose, explain.
+
+use super::capped::{CapPlan, CapSpillWriter, candidates_of};
+use super::offers::{Rule, STANDS, Walk};
+use super::reasons::{Source, Wording};
+use super::rules::{CustomerFacts, Excluded, Rules};
+use super::score::{Board, Candidate, Ranker};
+use super::signals::Subject;
+use super::visit::Group;
+use super::write::{OfferWriter, Row};
+use super::{OfferFigures, RecommendationError, SPARE};
+use crate::config::resolve::Mix;
+use crate::numerics::random::hash_bytes;
+use crate::policies::{Funnel, Pairs, Pins, Policies, RuleInfo};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::Arc;
+
+/// Rules of the configuration come before those of the policy file.
+const BUILT_IN: Rule = Excluded::ALL.len() as Rule;
+
+/// What all workers share.
+pub(super) struct Stage<'a> {
+    pub ranker: Ranker<'a>,
+    pub rules: Rules,
+    pub policies: &'a Policies,
+    /// All rules: those of the configuration, then those of the policy file.
+    pub infos: Vec<RuleInfo>,
+    pub top: usize,
+    pub mix: Mix,
+    /// Currency units, NaN if unknown, by package.
+    pub prices: Vec<f64>,
+    pub wording: Wording,
+    pub packages: usize,
+    /// Prices of capped packages, and who goes without, once they are known.
+    pub caps: Option<CapPlan>,
+}
+
+/// A worker's memory between groups.
+pub(super) struct Desk {
+    pub board: Board,
+    pub walk: Walk,
+    pub figures: OfferFigures,
+    pub offered: Vec<bool>,
+    pub funnel: Funnel,
+    seen: Vec<Rule>,
+    verdicts: Vec<Rule>,
+    columns: PairColumns,
+    /// By customer of the group; kept, because memory that comes and goes costs more than what is in it.
+    ranked: Vec<Ranked>,
+}
+
+/// Pairs of the group by column.
+#[derive(Default)]
+struct PairColumns {
+    customers: Vec<u32>,
+    packages: Vec<u32>,
+    probability: Vec<f64>,
+    price: Vec<f64>,
+    times: Vec<i64>,
+    days_since_last: Vec<i64>,
+    rank: Vec<i64>,
+}
+
+/// One customer's ranking within the group's.
+#[derive(Default)]
+struct Ranked {
+    candidates: Vec<Candidate>,
+    /// The first rule that refuses each of them.
+    verdicts: Vec<Rule>,
+    /// The first so many are pinned.
+    pinned: usize,
+    /// Everything was ranked.
+    complete: bool,
+}
+
+impl Desk {
+    pub fn new(packages: usize, infos: &[RuleInfo]) -> Self {
+        Self {
+            board: Board::new(packages),
+            walk: Walk::default(),
+            figures: OfferFigures::default(),
+            offered: vec![false; packages],
+            funnel: Funnel::of(infos),
+            seen: Vec::new(),
+            verdicts: Vec::new(),
+            columns: PairColumns::default(),
+            ranked: Vec::new(),
+        }
+    }
+}
+
+impl PairColumns {
+    fn clear(&mut self) {
+        let Self { customers, packages, probability, price, times, days_since_last, rank } = self;
+        customers.clear();
+        packages.clear();
+        probability.clear();
+        price.clear();
+        times.clear();
+        days_since_last.clear();
+        rank.clear();
+    }
+
+    fn push(
+        &mut self,
+        customer: usize,
+        rank: usize,
+        candidate: &Candidate,
+        subject: &Subject,
+        prices: &[f64],
+    ) {
+        let own = candidate.bought.and_then(|at| subject.bought.get(at as usize));
+        self.customers.push(customer as u32);
+        self.packages.push(candidate.package);
+        self.probability.push(super::model::probability(candidate.log_odds));
+        self.price.push(prices[candidate.package as usize]);
+        self.times.push(own.map_or(0, |own| own.times as i64));
+        self.days_since_last.push(own.map_or(-1, |own| i64::from(subject.today - own.last_day)));
+        self.rank.push(rank as i64 + 1);
+    }
+
+    fn pairs(&self) -> Pairs<'_> {
+        Pairs {
+            customers: &self.customers,
+            packages: &self.packages,
+            probability: &self.probability,
+            price: &self.price,
+            times: &self.times,
+            days_since_last: &self.days_since_last,
+            rank: &self.rank,
+        }
+    }
+}
+
+/// What becomes of one customer's ranking.
+pub(super) struct Decision<'d> {
+    pub row: usize,
+    pub at: usize,
+    pub ranking: &'d [Candidate],
+    /// The first so many of the ranking are pinned.
+    pub pinned: usize,
+    pub walk: &'d Walk,
+}
+
+impl Stage<'_> {
+    /// Offers to find for each customer: more than are made where prices have yet to choose.
+    pub fn wanted(&self) -> usize {
+        if self.caps.is_some() { (self.top + SPARE).min(self.packages) } else { self.top }
+    }
+
+    /// The first rule that refuses one package to a customer of the group.
+    pub fn verdict(
+        &self,
+        group: &Group,
+        at: usize,
+        candidate: Candidate,
+        desk: &mut Desk,
+    ) -> Result<Rule, RecommendationError> {
+        let customers = self.customers(group)?;
+        let ids = group.view.ids.slice(group.range.start, group.len());
+        let mut ranked: Vec<Ranked> = Vec::new();
+        ranked.resize_with(group.len(), Ranked::default);
+        ranked[at].candidates.push(candidate);
+        self.judge(group, &[at], &mut ranked, &customers, &ids, desk)?;
+        Ok(ranked[at].verdicts.first().copied().unwrap_or(STANDS))
+    }
+
+    /// Decides on every customer of the group and hands each decision to `each`.
+    pub fn decide(
+        &self,
+        group: &Group,
+        desk: &mut Desk,
+        most_offers: usize,
+        mut each: impl FnMut(&Group, &mut Desk, Decision) -> Result<(), RecommendationError>,
+    ) -> Result<(), RecommendationError> {
+        let customers = self.customers(group)?;
+        let ids = group.view.ids.slice(group.range.start, group.len());
+        let pins = self.policies.pins(&customers, group.len())?;
+        let mut near = Vec::new();
+        let mut ranked = std::mem::take(&mut desk.ranked);
+        ranked.resize_with(group.len(), Ranked::default);
+        let most = (most_offers + SPARE).min(self.packages);
+        for (at, own) in ranked.iter_mut().enumerate() {
+            group.neighbours(at, &mut near);
+            self.rank(group, at, &near, most, &pins, &mut desk.board, own);
+        }
+        let everybody: Vec<usize> = (0..group.len()).collect();
+        self.judge(group, &everybody, &mut ranked, &customers, &ids, desk)?;
+        // Where rules took more than was spare, everything is ranked.
+        let mut short: Vec<usize> = Vec::new();
+        let mut walk = std::mem::take(&mut desk.walk);
+        for (at, own) in ranked.iter().enumerate() {
+            if !own.complete && !self.walk(group, at, own, &ids, most_offers, &mut walk) {
+                short.push(at);
+            }
+        }
+        if !short.is_empty() {
+            for at in &short {
+                group.neighbours(*at, &mut near);
+                self.rank(group, *at, &near, self.packages, &pins, &mut desk.board, &mut ranked[*at]);
+            }
+            self.judge(group, &short, &mut ranked, &customers, &ids, desk)?;
+        }
+        for (at, own) in ranked.iter().enumerate() {
+            self.walk(group, at, own, &ids, most_offers, &mut walk);
+            let Ranked { candidates: ranking, pinned, .. } = own;
+            each(group, desk, Decision { row: group.row(at), at, ranking, pinned: *pinned, walk: &walk })?;
+        }
+        desk.walk = walk;
+        desk.ranked = ranked;
+        Ok(())
+    }
+
+    /// Ranks one customer, pinned packages first.
+    #[expect(clippy::too_many_arguments, reason = "one customer's share of the group, called twice")]
+    fn rank(
+        &self,
+        group: &Group,
+        at: usize,
+        near: &[super::score::NeighbourPackages],
+        most: usize,
+        pins: &Pins,
+        board: &mut Board,
+        out: &mut Ranked,
+    ) {
+        let subject = group.subject(at);
+        let Ranked { candidates, pinned, complete, .. } = out;
+        self.ranker.rank(&subject, near, most, board, candidates);
+        *pinned = 0;
+        for pin in pins.of(at) {
+            let candidate = match candidates.iter().position(|known| known.package == pin.package) {
+                Some(known) => candidates.remove(known),
+                None => self.ranker.one(&subject, pin.package, board),
+            };
+            candidates.insert(*pinned, candidate);
+            *pinned += 1;
+        }
+        *complete = most == self.packages;
+    }
+
+    /// Finds the first rule that refuses each candidate of some customers.
+    fn judge(
+        &self,
+        group: &Group,
+        of: &[usize],
+        ranked: &mut [Ranked],
+        customers: &RecordBatch,
+        ids: &ArrayRef,
+        desk: &mut Desk,
+    ) -> Result<(), RecommendationError> {
+        desk.verdicts.clear();
+        if self.policies.is_empty() {
+            let pairs = of.iter().map(|at| ranked[*at].candidates.len()).sum();
+            desk.verdicts.resize(pairs, STANDS);
+        } else {
+            desk.columns.clear();
+            for at in of {
+                let subject = group.subject(*at);
+                for (rank, candidate) in ranked[*at].candidates.iter().enumerate() {
+                    desk.columns.push(*at, rank, candidate, &subject, &self.prices);
+                }
+            }
+            self.policies.judge(customers, ids.as_ref(), &desk.columns.pairs(), &mut desk.verdicts)?;
+        }
+        let mut of_policies = desk.verdicts.iter();
+        for at in of {
+            let subject = group.subject(*at);
+            let usual = if subject.ln_usual.is_nan() { 0.0 } else { f64::from(subject.ln_usual).exp() };
+            let facts = CustomerFacts { usual_price: usual };
+            let Ranked { candidates, verdicts, pinned, .. } = &mut ranked[*at];
+            verdicts.clear();
+            verdicts.extend(candidates.iter().enumerate().zip(&mut of_policies).map(
+                |((rank, candidate), verdict)| {
+                    let last = candidate.bought.map(|at| subject.bought[at as usize].last_day);
+                    let of_policy = match *verdict {
+                        STANDS => STANDS,
+                        rule if rank < *pinned && !self.policies.refuses_pin(rule) => STANDS,
+                        rule => rule + BUILT_IN,
+                    };
+                    let built_in = self.rules.excluded(candidate.package, facts, last);
+                    built_in.map_or(of_policy, |rule| rule as Rule)
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    /// Chooses offers; whether as many as wanted were found.
+    fn walk(
+        &self,
+        group: &Group,
+        at: usize,
+        ranked: &Ranked,
+        ids: &ArrayRef,
+        most_offers: usize,
+        walk: &mut Walk,
+    ) -> bool {
+        let Ranked { candidates, verdicts, .. } = ranked;
+        walk.down(candidates, most_offers, self.mix, ranked.pinned, |position, chosen| {
+            match verdicts[position] {
+                STANDS => {
+                    let package = candidates[position].package;
+                    let other = chosen
+                        .iter()
+                        .find_map(|known| self.policies.together(package, candidates[*known].package));
+                    other.map_or(STANDS, |rule| rule + BUILT_IN)
+                }
+                rule => rule,
+            }
+        });
+        let found = walk.chosen.len() >= most_offers;
+        // Before the caps: what the first pass counted is what the second one chooses from.
+        if let Some((left, rule)) = self.policies.allowance(ids.as_ref(), at) {
+            for position in walk.chosen.split_off(walk.chosen.len().min(left as usize)) {
+                walk.refused.push((position, rule + BUILT_IN));
+            }
+        }
+        if let Some(caps) = &self.caps {
+            let (part, row) = (group.number, group.row(at));
+            caps.apply(candidates, ranked.pinned, part, row, self.top, BUILT_IN, walk);
+        }
+        found
+    }
+
+    /// The columns of the group's customers that policies ask for.
+    fn customers(&self, group: &Group) -> Result<RecordBatch, RecommendationError> {
+        let view = group.view.columns().slice(group.range.start, group.len());
+        let segments = group.view.segments[group.range.clone()].iter().map(|segment| i64::from(*segment) + 1);
+        let mut fields: Vec<_> = view.schema().fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new("segment", DataType::Int64, false)));
+        let mut columns = view.columns().to_vec();
+        columns.push(Arc::new(Int64Array::from_iter_values(segments)));
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
+    /// Writes down what one customer could be offered, for the caps.
+    pub fn note(
+        &self,
+        group: &Group,
+        decision: &Decision,
+        offers: &mut Vec<super::caps::Candidate>,
+        writer: &mut CapSpillWriter,
+    ) -> Result<(), RecommendationError> {
+        candidates_of(decision.ranking, &decision.walk.chosen, decision.pinned, offers);
+        let key = hash_bytes(group.id(decision.at).as_bytes(), 0);
+        writer.add(decision.row, key, offers).map_err(RecommendationError::Spill)
+    }
+
+    /// Writes one customer's offers and counts them.
+    pub fn publish(
+        &self,
+        group: &Group,
+        desk: &mut Desk,
+        decision: &Decision,
+        writer: &mut OfferWriter,
+    ) -> Result<(), RecommendationError> {
+        let Decision { row, at, ranking, walk, .. } = decision;
+        let subject = group.subject(*at);
+        let id = group.id(*at);
+        let consulted = group.nearest(*at).map_or(0, |(_, positions, _)| positions.len());
+        if let Some((pool, positions, squared)) = group.nearest(*at) {
+            writer.neighbours(&group.view.ids, *row, pool, (positions, squared))?;
+        }
+        let revenue = |candidate: &Candidate| {
+            super::model::probability(candidate.log_odds) * self.prices[candidate.package as usize]
+        };
+        let mut held: Vec<(Rule, f64)> = Vec::new();
+        for (rank, position) in walk.chosen.iter().enumerate() {
+            let candidate = &ranking[*position];
+            let factors = self.ranker.factors(&subject, candidate);
+            let source = Source::of(candidate, &factors);
+            let held_out = self.policies.held_out(id.as_bytes(), candidate.package);
+            if let Some(rule) = held_out.and_then(|name| self.policies.number(name)) {
+                held.push((rule + BUILT_IN, revenue(candidate)));
+            }
+            let offer = Row {
+                rank,
+                candidate,
+                factors,
+                boost: self.ranker.preferences.of(candidate.package).1,
+                source,
+                subject: &subject,
+                because_of: self.ranker.because_of(&subject, candidate),
+                consulted,
+                wording: self.wording,
+                held_out,
+            };
+            desk.figures.count(source, candidate.bought.is_none(), held_out.is_some(), revenue(candidate));
+            desk.offered[candidate.package as usize] = true;
+            writer.offer(&group.view.ids, *row, &offer)?;
+        }
+        let taken = walk.refused.iter().map(|(position, rule)| (*rule, revenue(&ranking[*position])));
+        let considered = (walk.chosen.len() + walk.refused.len()) as u64;
+        desk.funnel.walk(considered, taken.chain(held.iter().copied()), &mut desk.seen);
+        desk.figures.customers += 1;
+        desk.figures.customers_held_out += u64::from(self.policies.control(id.as_bytes()));
+        if walk.chosen.len() < self.top {
+            desk.figures.customers_with_shortfall += 1;
+            desk.figures.customers_without_offer += u64::from(walk.chosen.is_empty());
+            writer.shortfall(&group.view.ids, *row, walk, &self.infos)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Goes through the customers of a part, a group at a time, with everything that a score needs.
+
+use super::score::NeighbourPackages;
+use super::signals::{Bought, PackageFacts, Subject};
+use super::{Fitted, RecommendationError};
+use crate::engine::Engine;
+use crate::engine::part::{RunFolder, id_text};
+use crate::neighbours::index::{NOTHING, Neighbours};
+use crate::neighbours::pool::Pool;
+use crate::segments::part_view::{PartView, Ranks};
+use std::ops::Range;
+
+/// Customers that are looked up and scored together: bounds the memory of answers.
+const GROUP: usize = 2_048;
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// What a visit goes by.
+#[derive(Clone, Copy)]
+pub struct Visitor<'a> {
+    pub fitted: &'a Fitted,
+    pub ranks: &'a Ranks<'a>,
+    /// Columns of `customer_features` to read besides those that scores need.
+    pub columns: &'a [&'a str],
+    /// Neighbours to look up; 0: none.
+    pub neighbours: usize,
+    /// Minor units of a currency unit.
+    pub scale: f64,
+    pub engine: &'a Engine,
+    /// Where the parts are.
+    pub folder: &'a RunFolder,
+}
+
+/// Some customers of a part.
+pub struct Group<'a> {
+    /// Of the part.
+    pub number: usize,
+    pub view: &'a PartView,
+    pub range: Range<usize>,
+    fitted: &'a Fitted,
+    answers: Vec<Neighbours>,
+    /// Pool and query number, by customer of the group.
+    places: Vec<Option<(usize, usize)>>,
+    bought: Vec<Bought>,
+    offsets: Vec<usize>,
+    active_days: Vec<f32>,
+    last_days: Vec<i32>,
+    ln_usual: Vec<f32>,
+}
+
+impl Visitor<'_> {
+    /// Calls `each` for every group of part `number`, in order. Memory: the part, and a group's answers.
+    pub fn part<E: From<RecommendationError>>(
+        &self,
+        number: usize,
+        mut each: impl FnMut(&mut Group) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Fitted { features, segments, .. } = self.fitted;
+        let runtime = self.engine.runtime.handle();
+        let view = PartView::read(number, features, segments, self.ranks, self.columns, self.folder, runtime)
+            .map_err(RecommendationError::from)?;
+        let (active, recency) = (view.column("active_days"), view.column("recency_days"));
+        let usual = view.column("average_purchase");
+        for start in (0..view.len()).step_by(GROUP) {
+            let range = start..(start + GROUP).min(view.len());
+            let mut group = Group {
+                number,
+                fitted: self.fitted,
+                answers: Vec::new(),
+                places: vec![None; range.len()],
+                bought: Vec::new(),
+                offsets: vec![0],
+                active_days: range.clone().map(|c| active.value(c) as f32).collect(),
+                last_days: range
+                    .clone()
+                    .map(|c| (features.as_of_day - recency.value(c) as i64) as i32)
+                    .collect(),
+                ln_usual: range
+                    .clone()
+                    .map(|c| match usual.value(c) * self.scale {
+                        price if price > 0.0 => price.ln() as f32,
+                        _ => f32::NAN,
+                    })
+                    .collect(),
+                view: &view,
+                range,
+            };
+            group.collect_bought();
+            if self.neighbours > 0 {
+                group.look_up(self.neighbours)?;
+            }
+            let size = group.len() as u64;
+            each(&mut group)?;
+            self.engine.progress.advance(size);
+        }
+        Ok(())
+    }
+}
+
+impl Group<'_> {
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// The row in the view of a customer of the group.
+    pub fn row(&self, at: usize) -> usize {
+        self.range.start + at
+    }
+
+    pub fn id(&self, at: usize) -> String {
+        id_text(self.view.ids.as_ref(), self.row(at))
+    }
+
+    pub fn segment(&self, at: usize) -> u32 {
+        self.view.segments[self.row(at)]
+    }
+
+    /// The customer as of the end of the data that was fitted on.
+    pub fn subject(&self, at: usize) -> Subject<'_> {
+        Subject {
+            bought: &self.bought[self.offsets[at]..self.offsets[at + 1]],
+            active_days: self.active_days[at],
+            last_day: self.last_days[at],
+            today: self.fitted.features.as_of_day as i32,
+            ln_usual: self.ln_usual[at],
+            segment: self.segment(at),
+        }
+    }
+
+    /// Moves a customer's "today": its decayed weights are as of that day.
+    pub fn set_today(&mut self, at: usize, today: i32, half_life_days: f64) {
+        let ahead = self.fitted.features.as_of_day as f64 - f64::from(today);
+        let factor = (ahead / half_life_days).exp2() as f32;
+        let own = self.offsets[at]..self.offsets[at + 1];
+        self.bought[own].iter_mut().for_each(|bought| bought.weight *= factor);
+    }
+
+    /// The nearest candidates of a customer: their pool, positions and squared distances.
+    pub fn nearest(&self, at: usize) -> Option<(&Pool, &[u32], &[f32])> {
+        let (pool, query) = self.places[at]?;
+        let (positions, squared) = self.answers[pool].of(query);
+        Some((&self.fitted.neighbourhood.as_ref()?.pools[pool], positions, squared))
+    }
+
+    /// What they bought, into `out`.
+    pub fn neighbours<'a>(&'a self, at: usize, out: &mut Vec<NeighbourPackages<'a>>) {
+        out.clear();
+        if let Some((pool, positions, squared)) = self.nearest(at) {
+            out.extend(positions.iter().zip(squared).map(|(position, d)| (pool.bought(*position), *d)));
+        }
+    }
+
+    fn collect_bought(&mut self) {
+        for customer in self.range.clone() {
+            self.bought.extend(self.view.bought(customer).map(|at| Bought {
+                package: self.view.packages[at],
+                times: self.view.times[at] as f32,
+                days: self.view.days[at] as f32,
+                weight: self.view.weights[at] as f32,
+                last_day: self.view.last[at].div_euclid(MICROS_PER_DAY) as i32,
+            }));
+            self.offsets.push(self.bought.len());
+        }
+    }
+
+    fn look_up(&mut self, k: usize) -> Result<(), RecommendationError> {
+        let Some(neighbourhood) = &self.fitted.neighbourhood else { return Ok(()) };
+        let (view, range) = (self.view, self.range.clone());
+        let dims = neighbourhood.vectors.dims();
+        let vectors = neighbourhood.vectors.vectors(range.clone().map(|customer| {
+            let bought = view.bought(customer);
+            (view.scaled_row(customer), &view.packages[bought.clone()], &view.weights[bought])
+        }))?;
+        for (number, pool) in neighbourhood.pools.iter().enumerate() {
+            let (mut queries, mut exclude) = (Vec::new(), Vec::new());
+            for (at, customer) in range.clone().enumerate() {
+                if neighbourhood.pool_of(view.segments[customer]) == Some(number) {
+                    self.places[at] = Some((number, exclude.len()));
+                    queries.extend_from_slice(&vectors[at * dims..][..dims]);
+                    let id = id_text(view.ids.as_ref(), customer);
+                    exclude.push(neighbourhood.position(number, id.as_bytes()));
+                }
+            }
+            let mut answer = Neighbours::new();
+            if !exclude.is_empty() {
+                let exclude = exclude.iter().any(|position| *position != NOTHING).then_some(&exclude[..]);
+                pool.built.index.search(&queries, k, exclude, &mut answer)?;
+            }
+            self.answers.push(answer);
+        }
+        Ok(())
+    }
+}
+
+impl Fitted {
+    /// The package facts that scores go by.
+    pub fn facts(&self) -> PackageFacts {
+        PackageFacts::new(&self.features, &self.segments)
+    }
+}
