@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[command(
     name = "packwise",
     version,
-    after_help = "Start here:\n  packwise demo\n\nExit codes: 0 ok, 1 failed, 2 usage or configuration, 3 data contract, 6 resource limit."
+    after_help = "Start here:\n  packwise demo\n\nExit codes: 0 ok, 1 failed, 2 usage or configuration, 3 data contract, 4 publish gate, 6 resource limit."
 )]
 pub struct Cli {
     /// Print data as JSON, for machines

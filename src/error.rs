@@ -49,6 +49,8 @@ pub enum Error {
     NotReadOnly { statement: String },
     #[error("customer {customer} is not in run {run}")]
     UnknownCustomer { customer: String, run: String },
+    #[error("the publish gate holds the run back: {}", broken.join("; "))]
+    Gate { broken: Vec<String> },
     #[error("cannot read the policy file {path}")]
     PolicyFile {
         path: String,
@@ -75,7 +77,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// 2 usage or configuration, 3 data contract, 6 resource limit, 1 anything else.
+    /// 2 usage or configuration, 3 data contract, 4 publish gate, 6 resource limit, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)
@@ -84,6 +86,7 @@ impl Error {
             | Self::PolicyFile { .. } => 2,
             Self::Segments(SegmentError::MoreThanCustomers { .. }) => 2,
             Self::Generate(GenerateError::OutOfRange { .. } | GenerateError::Period { .. }) => 2,
+            Self::Gate { .. } => 4,
             Self::MemoryTooSmall { .. } | Self::Affinities(AffinityError::Memory { .. }) => 6,
             Self::Policies(error) | Self::Recommendations(RecommendationError::Policies(error)) => {
                 match error {
@@ -133,6 +136,10 @@ impl Error {
             }
             Self::MemoryTooSmall { .. } => Some(
                 "raise resources.memory, or lower neighbours.pool, segments.sample or resources.threads"
+                    .into(),
+            ),
+            Self::Gate { .. } => Some(
+                "look at the offers with gate.mode=warn, or run `packwise evaluate` again on newer data"
                     .into(),
             ),
             Self::PolicyFile { .. } => {

@@ -20,14 +20,20 @@ mod determinism;
 mod evaluate;
 #[path = "it/formats.rs"]
 mod formats;
+#[path = "it/marketing.rs"]
+mod marketing;
 #[path = "it/memory.rs"]
 mod memory;
 #[path = "it/policies.rs"]
 mod policies;
+#[path = "it/policy_effects.rs"]
+mod policy_effects;
 #[path = "it/publish.rs"]
 mod publish;
 #[path = "it/real_sets.rs"]
 mod real_sets;
+#[path = "it/scores.rs"]
+mod scores;
 #[path = "it/sql.rs"]
 mod sql;
 #[path = "it/truth.rs"]

@@ -123,7 +123,8 @@ fn findings(evaluation: &Evaluation, k: usize) -> String {
     if evaluation.protocol != "window" {
         text.push_str(
             "Full NDCG divides by the best list for the whole basket, as published tables do. Other customers' later\n\
-             baskets are known to every method here, so figures are not comparable to those with a cut-off.\n",
+             baskets are known to every method here, so figures are not comparable to those with a cut-off. The day of\n\
+             the visit is given: packwise counts what sold just before it, which no other method does.\n",
         );
     }
     if let (Some(found), Some(own)) = (evaluation.backtest(), recall(PACKWISE)) {

@@ -69,8 +69,11 @@ fn explained(why: &Explanation) -> String {
                 rule.stage.text()
             )
         }
+        Outcome::OtherKind => format!(
+            "{package_code} is not offered to customer {customer_id}: recommendations.novelty asks for the other kind\n"
+        ),
         Outcome::Outranked => format!(
-            "{package_code} is not offered to customer {customer_id}: no rule refuses it, but other packages rank higher\n"
+            "{package_code} is not offered to customer {customer_id}: no rule refuses it, but other packages rank higher or take its slots\n"
         ),
     };
     text.push_str(&format!(

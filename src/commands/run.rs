@@ -101,6 +101,16 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
     {
         text.push_str(&format!("money is {money}\n"));
     }
+    if let Some(backtest) = &quality.backtest {
+        let other = backtest
+            .best_other
+            .as_ref()
+            .map_or_else(String::new, |(name, recall)| format!(", best other method {recall:.4} ({name})"));
+        text.push_str(&format!("last backtest: recall@{} {:.4}{other}\n", backtest.k, backtest.recall));
+    }
+    for warning in &quality.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
     text.push_str(&format!("published {} in {}\n", manifest.run_id, config.output));
     text
 }

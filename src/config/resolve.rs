@@ -4,6 +4,7 @@
 use super::check::Check;
 pub use super::settings::*;
 use super::{ConfigError, typed};
+use crate::evaluate::gate::{Gate, Mode};
 use crate::quantities::{self, DurationUnit, SpeedUnit, VolumeUnit};
 use chrono::NaiveDate;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ impl Config {
             },
             recommendations: recommendations(&file.recommendations, &mut check),
             policies: optional(&file.policies.path),
+            gate: gate(&file.gate, &mut check),
             seed: file.run.seed,
         };
         if check.problems.is_empty() {
@@ -254,6 +256,23 @@ fn recommendations(raw: &typed::Recommendations, check: &mut Check) -> Recommend
         deny_packages: raw.deny_packages.clone(),
         allow_service_types: raw.allow_service_types.clone(),
         deny_service_types: raw.deny_service_types.clone(),
+    }
+}
+
+fn gate(raw: &typed::Gate, check: &mut Check) -> Gate {
+    let min_recall = check.share("gate.min_recall", raw.min_recall);
+    let min_lead = check.at_least("gate.min_lead", raw.min_lead, -1.0);
+    let min_coverage = check.share("gate.min_coverage", raw.min_coverage);
+    let max_same = check.share("gate.max_same_for_all", raw.max_same_for_all);
+    let max_age = check.integer("gate.max_age_days", raw.max_age_days, 0, 36_500) as u32;
+    let modes = [("off", Mode::Off), ("warn", Mode::Warn), ("block", Mode::Block)];
+    Gate {
+        mode: check.choice("gate.mode", &raw.mode, &modes),
+        min_recall: (min_recall > 0.0).then_some(min_recall),
+        min_lead: (min_lead > -1.0).then_some(min_lead),
+        min_coverage: (min_coverage > 0.0).then_some(min_coverage),
+        max_same_for_all: (max_same < 1.0).then_some(max_same),
+        max_age_days: (max_age > 0).then_some(max_age),
     }
 }
 

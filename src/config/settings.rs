@@ -1,5 +1,6 @@
 //! The configuration as the stages take it: checked numbers, parsed sizes and dates, enums for choices.
 
+use crate::evaluate::gate::Gate;
 use crate::quantities::{DurationUnit, SpeedUnit, VolumeUnit};
 use chrono::NaiveDate;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub struct Config {
     pub recommendations: Recommendations,
     /// The policy file.
     pub policies: Option<String>,
+    pub gate: Gate,
     pub seed: u64,
 }
 

@@ -19,6 +19,7 @@ pub struct File {
     pub affinities: Affinities,
     pub recommendations: Recommendations,
     pub policies: Policies,
+    pub gate: Gate,
     pub run: Run,
 }
 
@@ -183,6 +184,17 @@ pub struct Recommendations {
 #[serde(deny_unknown_fields)]
 pub struct Policies {
     pub path: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    pub mode: String,
+    pub min_recall: f64,
+    pub min_lead: f64,
+    pub min_coverage: f64,
+    pub max_same_for_all: f64,
+    pub max_age_days: i64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

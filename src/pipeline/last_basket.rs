@@ -177,10 +177,11 @@ fn last_days(histories: &Histories, truths: &crate::evaluate::histories::Truths)
     truths.iter().map(|truth| histories.get(truth.customer).as_of - 1).collect()
 }
 
-/// Purchases by day, for what sold in the days before any visit. Memory: 12 bytes a line.
+/// Baskets by day, for what sold in the days before any visit. A basket counts once for each of its
+/// packages, as in features. Memory: 8 bytes a line.
 struct RecentSales {
-    /// Day, package and purchases, by day.
-    sales: Vec<(i32, u32, u32)>,
+    /// Day and package of every line, by day.
+    sales: Vec<(i32, u32)>,
     packages: usize,
     /// Days that facts are made for, ascending.
     days: Vec<i32>,
@@ -189,8 +190,8 @@ struct RecentSales {
 impl RecentSales {
     /// From every line that a step may see; `days` are the last known days of its customers.
     fn of(histories: &Histories, days: &BTreeSet<i32>) -> Self {
-        let mut sales: Vec<(i32, u32, u32)> =
-            histories.lines().iter().map(|line| (line.day, line.package, line.times)).collect();
+        let mut sales: Vec<(i32, u32)> =
+            histories.lines().iter().map(|line| (line.day, line.package)).collect();
         sales.sort_unstable();
         let step = (days.len() * histories.packages()).div_ceil(MOST_FACTS).max(1);
         Self { sales, packages: histories.packages(), days: days.iter().copied().step_by(step).collect() }
@@ -207,14 +208,14 @@ impl RecentSales {
         self.days.iter().map(|day| (*day, base.at(&self.counts(*day)))).collect()
     }
 
-    /// Purchases of every package in the windows that end with `last`.
+    /// Baskets with every package in the windows that end with `last`.
     fn counts(&self, last: i32) -> Vec<[i64; RECENT]> {
         let mut counts = vec![[0; RECENT]; self.packages];
         for (window, days) in recent_days(WINDOW_DAYS).into_iter().enumerate() {
-            let first = self.sales.partition_point(|(day, ..)| i64::from(*day) <= i64::from(last) - days);
-            let end = self.sales.partition_point(|(day, ..)| *day <= last);
-            for (_, package, times) in &self.sales[first..end.max(first)] {
-                counts[*package as usize][window] += i64::from(*times);
+            let first = self.sales.partition_point(|(day, _)| i64::from(*day) <= i64::from(last) - days);
+            let end = self.sales.partition_point(|(day, _)| *day <= last);
+            for (_, package) in &self.sales[first..end.max(first)] {
+                counts[*package as usize][window] += 1;
             }
         }
         counts
@@ -238,8 +239,8 @@ mod tests {
     fn recent_sales_are_of_the_days_up_to_the_last_known_one() {
         let sales = RecentSales::of(&histories(), &BTreeSet::from([20]));
         // Days 18 to 20, and 9 to 20.
-        assert_eq!(sales.counts(20), [[0, 0], [6, 6], [0, 16]]);
-        assert_eq!(sales.counts(21), [[32, 32], [4, 6], [0, 0]]);
+        assert_eq!(sales.counts(20), [[0, 0], [2, 2], [0, 1]]);
+        assert_eq!(sales.counts(21), [[1, 1], [1, 2], [0, 0]]);
         assert_eq!(sales.counts(0), [[0; 2]; 3]);
     }
 

@@ -12,6 +12,7 @@ use crate::engine::memory::peak_resident_bytes;
 use crate::engine::part::{PartFile, PartWriter, RunFolder};
 use crate::engine::scratch::Scratch;
 use crate::error::Error;
+use crate::evaluate::gate::{self, Mode};
 use crate::features::{self, Features, Source, Units};
 use crate::neighbours::pool;
 use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile, nearest};
@@ -235,6 +236,13 @@ pub fn run(
     let offers = recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder)?;
     let Fitted { features, segments, neighbourhood, .. } = fitted;
     progress.end(features.customers, offers.figures.offers, 0);
+    let backtest = output.last_evaluation()?;
+    let coverage = offers.figures.packages_offered as f64 / offers.figures.packages.max(1) as f64;
+    let same = offers.figures.same_for_all;
+    let warnings = gate::judge(&config.gate, backtest.as_ref(), coverage, same, started.date_naive());
+    if config.gate.mode == Mode::Block && !warnings.is_empty() {
+        return Err(Error::Gate { broken: warnings });
+    }
 
     progress.begin("publish", 1);
     let mut tables = Published { folder, customer_type: features.customer_type, tables: BTreeMap::new() };
@@ -294,6 +302,8 @@ pub fn run(
             silhouette: segments.model.sweep.iter().find(|row| row.chosen).map(|row| row.point.silhouette),
             neighbours: neighbourhood.map_or_else(Vec::new, |found| found.quality),
             scoring: Some(model),
+            backtest,
+            warnings,
             offers: offers.figures,
         },
         stages: progress.figures(),

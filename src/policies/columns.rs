@@ -84,7 +84,9 @@ impl OfferColumn {
             Self::IsNew => "the customer has never bought it",
             Self::Times => "how often the customer bought it",
             Self::DaysSinceLast => "days since the customer last bought it; null if never",
-            Self::Rank => "place by score before policies, 1 is the best",
+            Self::Rank => {
+                "place by what offers are ranked by, with boosts and pins, before any rule; 1 is the best"
+            }
         }
     }
 }

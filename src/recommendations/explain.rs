@@ -8,6 +8,7 @@ use super::stage::Desk;
 use super::visit::Visitor;
 use super::{Fitted, RecommendationError, solve_caps, stage_of};
 use crate::config::Config;
+use crate::config::resolve::Mix;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
 use crate::engine::scratch::Scratch;
@@ -46,7 +47,10 @@ pub enum Outcome {
     Offered { rank: usize, held_out: Option<String> },
     /// By this rule.
     Refused { rule: RuleInfo },
-    /// No rule refuses it, but the offers that were made rank higher.
+    /// `recommendations.novelty` asks for packages of the other kind only.
+    OtherKind,
+    /// No rule refuses it, but the offers that were made rank higher, fill its slots, or are as many as
+    /// the customer may still get.
     Outranked,
 }
 
@@ -94,7 +98,7 @@ pub fn explain(
                 return Ok(());
             };
             let candidate = all[place];
-            let verdict = stage.verdict(group, at, candidate, &mut desk)?;
+            let verdict = stage.verdict(group, at, &all, place, &mut desk)?;
             let (mut rank, mut rule, mut last) = (None, verdict, None);
             stage.decide(group, &mut desk, stage.wanted(), |_, _, decision| {
                 if decision.at == at {
@@ -113,7 +117,10 @@ pub fn explain(
                     held_out: policies.held_out(id.as_bytes(), package).map(str::to_owned),
                 },
                 (None, Some(info)) if rule != STANDS => Outcome::Refused { rule: info.clone() },
-                _ => Outcome::Outranked,
+                _ => match (stage.mix, candidate.bought) {
+                    (Mix::NewOnly, Some(_)) | (Mix::RepeatOnly, None) => Outcome::OtherKind,
+                    _ => Outcome::Outranked,
+                },
             };
             let factors = stage.ranker.factors(&subject, &candidate);
             let mut named: Vec<(&'static str, f64)> =

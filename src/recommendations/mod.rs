@@ -52,11 +52,14 @@ use score::{Preferences, Ranker};
 use serde::{Deserialize, Serialize};
 use signals::PackageFacts;
 use stage::{Desk, Stage};
+use std::collections::BTreeMap;
 use visit::Visitor;
 use write::OfferWriter;
 
 /// New packages that are ranked beyond the offers asked for, in case rules take some.
 const SPARE: usize = 20;
+/// Customers whose lists are compared, about.
+const LISTS: u64 = 50_000;
 /// Expected revenue is summed in this many steps a currency unit, so that the order of the customers does
 /// not show.
 const REVENUE_STEPS: f64 = 65_536.0;
@@ -117,6 +120,8 @@ pub struct OfferFigures {
     /// Different packages offered, of all.
     pub packages_offered: u64,
     pub packages: u64,
+    /// Share of customers that get the most frequent list, in a sample of about 50,000.
+    pub same_for_all: f64,
     /// Score × price of all offers to be sent, currency units.
     pub expected_revenue: f64,
     #[serde(skip)]
@@ -204,7 +209,11 @@ pub fn build(
     };
     let mut offered = vec![false; packages];
     let mut written = Vec::new();
+    let mut lists: BTreeMap<u64, u64> = BTreeMap::new();
     for (desk, mut parts) in states {
+        for (list, customers) in desk.lists {
+            *lists.entry(list).or_default() += customers;
+        }
         written.append(&mut parts);
         all.figures.add(&desk.figures);
         all.funnel.merge(&desk.funnel);
@@ -218,6 +227,8 @@ pub fn build(
     }
     all.figures.packages_offered = offered.iter().filter(|offered| **offered).count() as u64;
     all.figures.packages = packages as u64;
+    let compared: u64 = lists.values().sum();
+    all.figures.same_for_all = lists.values().max().map_or(0.0, |most| *most as f64 / compared as f64);
     all.figures.expected_revenue = all.figures.revenue_steps as f64 / REVENUE_STEPS;
     all.figures.caps = stage.caps.map(|caps| caps.figures).unwrap_or_default();
     all.figures.rules = all
@@ -263,6 +274,7 @@ fn stage_of<'a>(
         prices: features.packages.iter().map(price).collect(),
         wording: wording(features, segments),
         packages,
+        list_step: features.customers.div_ceil(LISTS).max(1),
         caps: None,
     }
 }

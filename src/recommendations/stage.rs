@@ -10,14 +10,18 @@ use super::visit::Group;
 use super::write::{OfferWriter, Row};
 use super::{OfferFigures, RecommendationError, SPARE};
 use crate::config::resolve::Mix;
-use crate::numerics::random::hash_bytes;
+use crate::numerics::random::{hash_bytes, hash_u64};
 use crate::policies::{Funnel, Pairs, Pins, Policies, RuleInfo};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rules of the configuration come before those of the policy file.
 const BUILT_IN: Rule = Excluded::ALL.len() as Rule;
+
+/// Decides which customers' lists are compared.
+const LIST_SAMPLE: u64 = 0x6c69_7374;
 
 /// What all workers share.
 pub(super) struct Stage<'a> {
@@ -32,6 +36,8 @@ pub(super) struct Stage<'a> {
     pub prices: Vec<f64>,
     pub wording: Wording,
     pub packages: usize,
+    /// One customer in so many is looked at for lists that are the same.
+    pub list_step: u64,
     /// Prices of capped packages, and who goes without, once they are known.
     pub caps: Option<CapPlan>,
 }
@@ -43,6 +49,8 @@ pub(super) struct Desk {
     pub figures: OfferFigures,
     pub offered: Vec<bool>,
     pub funnel: Funnel,
+    /// How many sampled customers get each list, by the list's hash.
+    pub lists: HashMap<u64, u64>,
     seen: Vec<Rule>,
     verdicts: Vec<Rule>,
     columns: PairColumns,
@@ -82,6 +90,7 @@ impl Desk {
             figures: OfferFigures::default(),
             offered: vec![false; packages],
             funnel: Funnel::of(infos),
+            lists: HashMap::new(),
             seen: Vec::new(),
             verdicts: Vec::new(),
             columns: PairColumns::default(),
@@ -149,21 +158,22 @@ impl Stage<'_> {
         if self.caps.is_some() { (self.top + SPARE).min(self.packages) } else { self.top }
     }
 
-    /// The first rule that refuses one package to a customer of the group.
+    /// The first rule that refuses the package at `place` of a customer's whole ranking.
     pub fn verdict(
         &self,
         group: &Group,
         at: usize,
-        candidate: Candidate,
+        ranking: &[Candidate],
+        place: usize,
         desk: &mut Desk,
     ) -> Result<Rule, RecommendationError> {
         let customers = self.customers(group)?;
         let ids = group.view.ids.slice(group.range.start, group.len());
         let mut ranked: Vec<Ranked> = Vec::new();
         ranked.resize_with(group.len(), Ranked::default);
-        ranked[at].candidates.push(candidate);
+        ranked[at].candidates.extend_from_slice(ranking);
         self.judge(group, &[at], &mut ranked, &customers, &ids, desk)?;
-        Ok(ranked[at].verdicts.first().copied().unwrap_or(STANDS))
+        Ok(ranked[at].verdicts.get(place).copied().unwrap_or(STANDS))
     }
 
     /// Decides on every customer of the group and hands each decision to `each`.
@@ -394,6 +404,12 @@ impl Stage<'_> {
         let considered = (walk.chosen.len() + walk.refused.len()) as u64;
         desk.funnel.walk(considered, taken.chain(held.iter().copied()), &mut desk.seen);
         desk.figures.customers += 1;
+        if hash_bytes(id.as_bytes(), LIST_SAMPLE) % self.list_step == 0 {
+            let list = walk.chosen.iter().fold(LIST_SAMPLE, |hash, position| {
+                hash_u64(u64::from(ranking[*position].package) + 1, hash)
+            });
+            *desk.lists.entry(list).or_default() += 1;
+        }
         desk.figures.customers_held_out += u64::from(self.policies.control(id.as_bytes()));
         if walk.chosen.len() < self.top {
             desk.figures.customers_with_shortfall += 1;

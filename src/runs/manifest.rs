@@ -2,6 +2,7 @@
 
 use crate::engine::part::PartFile;
 use crate::engine::progress::StageFigures;
+use crate::evaluate::report::Backtest;
 use crate::neighbours::pool::IndexQuality;
 use crate::recommendations::OfferFigures;
 use crate::recommendations::model::ScoringModel;
@@ -71,6 +72,12 @@ pub struct Quality {
     /// Weights of the score, and what they were learned from.
     #[serde(default)]
     pub scoring: Option<ScoringModel>,
+    /// The last `evaluate` into the same output.
+    #[serde(default)]
+    pub backtest: Option<Backtest>,
+    /// Limits of the publish gate that are broken.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub offers: OfferFigures,
 }
 

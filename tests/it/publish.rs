@@ -205,3 +205,20 @@ fn a_killed_run_is_never_seen_and_the_next_one_cleans_up() {
         std::fs::read_dir(shop.path("scratch")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(scratch, [".packwise.lock"]);
 }
+
+#[test]
+fn the_publish_gate_warns_or_holds_a_run_back() {
+    let shop = shop(Ids::Integer, 200);
+    let strict = ["gate.max_same_for_all=0.0", "gate.max_age_days=1"];
+    let warned = shop.run(&["gate.mode=warn", strict[0], strict[1]]);
+    let warnings = &warned.quality.warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("gate.max_same_for_all = 0"), "{warnings:?}");
+    assert!(warnings[1].contains("gate.max_age_days = 1 cannot be checked"), "{warnings:?}");
+    let mut arguments = vec!["run", "-c", "packwise.toml", "--set", "gate.mode=block"];
+    strict.iter().for_each(|limit| arguments.extend(["--set", limit]));
+    let blocked = shop.packwise(&arguments);
+    assert_eq!(blocked.status.code(), Some(4), "{}", String::from_utf8_lossy(&blocked.stderr));
+    assert_eq!(shop.runs(), [warned.run_id], "nothing of the blocked run is published");
+    assert!(shop.run(&strict).quality.warnings.is_empty(), "the gate is off unless it is asked for");
+}
