@@ -404,7 +404,7 @@ impl Stage<'_> {
         let considered = (walk.chosen.len() + walk.refused.len()) as u64;
         desk.funnel.walk(considered, taken.chain(held.iter().copied()), &mut desk.seen);
         desk.figures.customers += 1;
-        if hash_bytes(id.as_bytes(), LIST_SAMPLE) % self.list_step == 0 {
+        if hash_bytes(id.as_bytes(), LIST_SAMPLE).is_multiple_of(self.list_step) {
             let list = walk.chosen.iter().fold(LIST_SAMPLE, |hash, position| {
                 hash_u64(u64::from(ranking[*position].package) + 1, hash)
             });

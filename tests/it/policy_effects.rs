@@ -325,7 +325,8 @@ fn why_says_the_rank_the_rule_or_what_ranks_higher() {
             Some(row) => {
                 let rank = row - offers.iter().position(|row| row.0 == *id).unwrap() + 1;
                 assert_eq!(outcome["offered"]["rank"], rank, "{why}");
-                assert_eq!(number("score"), scores.value(row));
+                // JSON may move the last digit.
+                assert!((number("score") - scores.value(row)).abs() < 1e-12, "{why}");
                 outcomes.insert("offered");
             }
             None if outcome == "outranked" => {
