@@ -2,7 +2,7 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | [`file`] | the rules as typed, read with every problem at once |
+//! | [`mod@file`] | the rules as typed, read with every problem at once |
 //! | `read`, `entry` | its sections; keys of a TOML table with their lines |
 //! | `contradictions` | rules that cannot hold together |
 //! | [`columns`] | what predicates can speak of |
