@@ -74,7 +74,9 @@ impl Setting {
 
     fn shuffle(&self) -> Transactions {
         let Checked { plan, catalogue, .. } = check_input(&self.config, &self.engine).expect("reads");
-        transactions::shuffle(&plan, catalogue, &self.config, &self.engine, &self.scratch, &self.folder)
+        let resident = self.engine.memory.resident_rows();
+        let (config, scratch, folder) = (&self.config, &self.scratch, &self.folder);
+        transactions::shuffle(&plan, catalogue, config, &self.engine, resident, scratch, folder)
             .expect("shuffles")
     }
 

@@ -159,9 +159,9 @@ pub struct EvaluateArgs {
     /// What is predicted: the days after a cut-off, or each customer's last basket
     #[arg(long, value_enum, default_value_t = ProtocolName::Window)]
     pub protocol: ProtocolName,
-    /// Rolling cut-offs, one window apart
-    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=520))]
-    pub cutoffs: u32,
+    /// Rolling cut-offs, one window apart (3)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=520))]
+    pub cutoffs: Option<u32>,
     /// The window after a cut-off, such as 28d or 4w (recommendations.window_days)
     #[arg(long, value_name = "DAYS", value_parser = whole_days)]
     pub window: Option<u32>,

@@ -100,7 +100,8 @@ impl Error {
                 | EvaluateError::NoTruth { .. }
                 | EvaluateError::TooFewCustomers { .. }
                 | EvaluateError::NoBaskets
-                | EvaluateError::FilterOfWindow,
+                | EvaluateError::FilterOfWindow
+                | EvaluateError::WindowOfLastBasket,
             ) => 2,
             Self::Input(error) => input_code(error),
             Self::Features(FeatureError::Input(error)) => input_code(error),
@@ -157,6 +158,7 @@ impl Error {
             Self::Affinities(AffinityError::Memory { .. }) => {
                 Some("raise resources.memory, or lower affinities.packages".into())
             }
+            Self::Evaluate(error) => error.hint().map(str::to_owned),
             Self::Generate(error) => error.hint().map(str::to_owned),
             _ => None,
         }

@@ -22,5 +22,6 @@ pub mod quantities;
 pub mod recommendations;
 pub mod runs;
 pub mod segments;
+pub mod spelling;
 pub mod tables;
 pub mod transactions;

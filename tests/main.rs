@@ -24,6 +24,8 @@ mod formats;
 mod marketing;
 #[path = "it/memory.rs"]
 mod memory;
+#[path = "it/oracle.rs"]
+mod oracle;
 #[path = "it/policies.rs"]
 mod policies;
 #[path = "it/policy_effects.rs"]

@@ -36,7 +36,7 @@ pub(super) fn solve(gram: Gram, settings: &Settings, threads: usize) -> Result<A
     let mut matrix = gram.before();
     add_ridge(&mut matrix, n, settings.next_ridge);
     let mut next = gram.next();
-    Cholesky::factor(matrix, n, threads)?.solve_many(&mut next, n, threads);
+    Cholesky::factor(matrix, n, threads)?.solve_many(&mut next, n, threads)?;
     Ok(Affinities {
         members: gram.members,
         position: gram.position,
@@ -66,6 +66,7 @@ impl Affinities {
 
     /// Adds what a bought package says of every member: `x` times its row of both models. The slices
     /// have one value a member.
+    #[inline(always)]
     pub fn add(&self, package: u32, x: f32, together: &mut [f32], next: &mut [f32]) {
         let n = self.members.len();
         let Some(row) = self.member(package) else { return };

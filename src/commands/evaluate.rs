@@ -14,6 +14,9 @@ use crate::pipeline::backtest::{self, Plan, Protocol};
 use crate::quantities::{format_count, format_seconds};
 use chrono::Utc;
 
+/// Cut-offs of a backtest, unless it asks for another number.
+const CUTOFFS: u32 = 3;
+
 pub fn run(args: &EvaluateArgs, json: bool) -> Result<u8, Error> {
     let (config, _, engine) = prepare(&args.config, json)?;
     let filter = Filter {
@@ -26,7 +29,10 @@ pub fn run(args: &EvaluateArgs, json: bool) -> Result<u8, Error> {
         ProtocolName::Window if filter != Filter::default() => {
             return Err(EvaluateError::FilterOfWindow.into());
         }
-        ProtocolName::Window => Protocol::Window { cutoffs: args.cutoffs, days },
+        ProtocolName::Window => Protocol::Window { cutoffs: args.cutoffs.unwrap_or(CUTOFFS), days },
+        ProtocolName::LastBasket if args.cutoffs.is_some() || args.window.is_some() => {
+            return Err(EvaluateError::WindowOfLastBasket.into());
+        }
         ProtocolName::LastBasket => Protocol::LastBasket(filter),
     };
     let plan = Plan {

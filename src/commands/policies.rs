@@ -7,14 +7,15 @@ use crate::config::{Config, load};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::pipeline;
-use crate::policies::{ContactHistory, Policies, PolicyFile};
+use crate::policies::PolicyFile;
 use crate::published::PublishedRun;
 use crate::quantities::format_count;
 use crate::recommendations::OfferFigures;
 use crate::runs::Output;
 use crate::tables;
+use crate::transactions::times::date_of;
 use arrow::compute::concat_batches;
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 
 pub fn run(args: &PoliciesArgs, json: bool) -> Result<u8, Error> {
     let (config, _) = load(Some(&args.config.config), &args.config.settings())?;
@@ -55,10 +56,10 @@ fn check(config: &Config, file: &PolicyFile, engine: &Engine, json: bool) -> Res
         Some(first) => concat_batches(&first.schema(), &packages).map_err(failed)?,
         None => arrow::array::RecordBatch::new_empty(tables::PACKAGES.schema(tables::CustomerType::Text)),
     };
-    let day: NaiveDate = run.manifest.as_of.parse().unwrap_or_default();
-    let day = day.checked_add_days(Days::new(1)).unwrap_or(day);
-    let customers = pipeline::customer_schema(&features);
-    let policies = Policies::compile(file, &packages, &customers, day, ContactHistory::empty())?;
+    let as_of: NaiveDate = run.manifest.as_of.parse().unwrap_or_default();
+    let as_of_day = as_of.signed_duration_since(NaiveDate::default()).num_days();
+    let policies = pipeline::compile(file, &packages, &features, as_of_day, engine)?;
+    let day = date_of(as_of_day + 1);
     if json {
         let columns: Vec<_> = policies
             .schema_columns()
@@ -118,7 +119,9 @@ fn simulate(config: &Config, changed: &PolicyFile, engine: &Engine, json: bool) 
     let figures: [Figure; 7] = [
         ("offers to be sent", |f| (f.offers - f.offers_held_out) as f64),
         ("expected revenue", |f| f.expected_revenue),
-        ("customers with offers", |f| (f.customers - f.customers_without_offer) as f64),
+        ("customers with offers, control groups included", |f| {
+            (f.customers - f.customers_without_offer) as f64
+        }),
         ("customers with fewer than asked for", |f| f.customers_with_shortfall as f64),
         ("customers in the control group", |f| f.customers_held_out as f64),
         ("offers new to the customer", |f| f.offers_new_to_customer as f64),
@@ -155,7 +158,7 @@ fn simulate(config: &Config, changed: &PolicyFile, engine: &Engine, json: bool) 
         let of = |figures: &OfferFigures| figures.rules.iter().find(|rule| rule.rule == *name).cloned();
         let (before, after) = (of(&now), of(&then));
         let known = before.clone().or_else(|| after.clone())?;
-        let count = |rule: &Option<crate::recommendations::RuleFigures>| {
+        let count = |rule: &Option<crate::policies::FunnelRow>| {
             rule.as_ref().map_or_else(|| "–".to_owned(), |rule| format_count(rule.removed))
         };
         Some(vec![known.rule, known.stage, known.owner, count(&before), count(&after)])

@@ -73,6 +73,11 @@ impl Limit {
         self.usable() / 5 * 2
     }
 
+    /// The same where rows stay through all later stages, as in a backtest.
+    pub fn resident_rows_throughout(self) -> u64 {
+        self.usable() / 10
+    }
+
     /// Bytes that one worker may use for the bucket that it works on.
     pub fn per_bucket(self, threads: usize) -> u64 {
         self.usable() / 5 * 2 / threads.max(1) as u64

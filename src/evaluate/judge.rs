@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// Tested customers that a thread takes at a time.
 const CHUNK: usize = 256;
 /// Where differences are compared, with an interval.
-pub const COMPARED_AT: usize = 10;
+const COMPARED_AT: usize = 10;
 
 /// The number of a chunk and its lists.
 type Chunk = (usize, Vec<Vec<u32>>);

@@ -50,6 +50,8 @@ pub enum EvaluateError {
     NoBaskets,
     #[error("--min-days, --min-package-rows and --max-rows-per-day-sd go with --protocol last-basket")]
     FilterOfWindow,
+    #[error("--cutoffs and --window go with --protocol window")]
+    WindowOfLastBasket,
     #[error("a history cannot be made")]
     History(#[from] HistoryError),
     #[error("a baseline cannot be fitted")]
@@ -58,4 +60,19 @@ pub enum EvaluateError {
     Metrics(#[from] MetricsError),
     #[error("a difference has no interval")]
     Bootstrap(#[from] BootstrapError),
+}
+
+impl EvaluateError {
+    /// What to do, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::CutoffOutside { .. } => Some("ask for fewer --cutoffs or a shorter --window"),
+            Self::NoTruth { .. } => Some("ask for a longer --window, or give more of the history"),
+            Self::TooFewCustomers { .. } => Some("raise --customers, or ask for shorter lists with --at"),
+            Self::NoBaskets => Some("use --protocol window, which needs no third basket"),
+            Self::FilterOfWindow => Some("add --protocol last-basket, or leave the filters out"),
+            Self::WindowOfLastBasket => Some("leave them out: the last basket of each customer is the test"),
+            _ => None,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::recommender::{Recommender, Work};
 use crate::affinities::Affinities;
 use crate::neighbours::pool::Neighbourhood;
 use crate::recommendations::model::ScoringModel;
-use crate::recommendations::score::{Board, NeighbourPackages, Preferences, Ranker};
+use crate::recommendations::score::{Board, NeighbourPackages, Preferences, Ranker, similarity};
 use crate::recommendations::signals::{Bought, PackageFacts, Subject};
 use std::collections::BTreeMap;
 
@@ -142,10 +142,9 @@ impl Recommender for NeighboursAlone<'_> {
         scores.fill(0.0);
         let found = customer.number.and_then(|n| self.base.profiles.get(n)).and_then(|p| p.near.as_ref());
         if let (Some((pool, found)), Some(neighbourhood)) = (found, self.base.neighbourhood) {
-            let mean =
-                found.iter().map(|(_, squared)| f64::from(*squared)).sum::<f64>() / found.len().max(1) as f64;
+            let similarity = similarity(found.iter().map(|(_, squared)| *squared));
             for (position, squared) in found {
-                let weight = if mean > 0.0 { (-f64::from(*squared) / (2.0 * mean)).exp() } else { 1.0 };
+                let weight = similarity(*squared);
                 for (package, _) in neighbourhood.pools[*pool].bought(*position) {
                     scores[*package as usize] += weight;
                 }

@@ -19,6 +19,7 @@
 // The lane loops index several arrays by one constant range: zipped iterators say it worse.
 #![allow(clippy::needless_range_loop)]
 
+use super::simd::{Kernel, widest};
 use std::ops::Range;
 
 /// Points in a block: the f32 values of one AVX-512 register, and of one cache line.
@@ -109,7 +110,7 @@ impl Blocks {
     /// When `query` has not `dims` values or the slot is not in use.
     pub fn distance(&self, query: &[f32], slot: usize) -> f32 {
         assert!(query.len() == self.dims && slot < self.slots);
-        dispatch(InstructionSet::detect(), One { lanes: self.block(slot / LANES), query, lane: slot % LANES })
+        widest(One { lanes: self.block(slot / LANES), query, lane: slot % LANES })
     }
 
     /// The squared distances of `query` to every slot of `blocks`, [`LANES`] a block, infinity where a
@@ -119,7 +120,7 @@ impl Blocks {
     /// When `query` has not `dims` values or `out` not `LANES * blocks.len()`.
     pub fn distances(&self, query: &[f32], blocks: Range<usize>, out: &mut [f32]) {
         assert!(query.len() == self.dims && out.len() == blocks.len() * LANES);
-        dispatch(InstructionSet::detect(), Write { points: self, query, blocks, out });
+        widest(Write { points: self, query, blocks, out });
     }
 
     /// Compares `Q` queries with every slot of `blocks`. `found(query, block, distances)` is called
@@ -138,7 +139,7 @@ impl Blocks {
         F: FnMut(usize, usize, &[f32; LANES]) -> f32,
     {
         assert!(queries.iter().all(|query| query.len() == self.dims));
-        dispatch(InstructionSet::detect(), Scan { points: self, queries, blocks, thresholds, found });
+        widest(Scan { points: self, queries, blocks, thresholds, found });
     }
 
     /// For each of `Q` queries the sum of its Euclidean distances (roots, not squares) to the first
@@ -154,7 +155,7 @@ impl Blocks {
     ) -> [f64; Q] {
         assert!(queries.iter().all(|query| query.len() == self.dims));
         assert!(first * LANES + filled <= self.slots);
-        dispatch(InstructionSet::detect(), Sums { points: self, queries, first, filled })
+        widest(Sums { points: self, queries, first, filled })
     }
 
     /// For every slot of `blocks` the nearest of the row-major `centres` and the squared distance to it; of two centres at
@@ -170,7 +171,7 @@ impl Blocks {
         );
         assert!(labels.len() == slots && distances.len() == slots);
         let (dims, lanes) = (self.dims, &self.lanes[blocks.start * self.dims..blocks.end * self.dims]);
-        dispatch(InstructionSet::detect(), Nearest { lanes, dims, centres, labels, distances });
+        widest(Nearest { lanes, dims, centres, labels, distances });
     }
 
     fn block(&self, block: usize) -> &[Lane] {
@@ -197,75 +198,6 @@ pub fn nearest(centres: &[f32], dims: usize, rows: &[f32], labels: &mut [u32], d
         let range = step * STEP..step * STEP + buffer.slots;
         let blocks = 0..buffer.blocks();
         buffer.nearest(centres, blocks, &mut labels[range.clone()], &mut distances[range]);
-    }
-}
-
-/// The instruction set that the kernels use on this machine, for reports and benchmarks.
-pub fn instruction_set() -> &'static str {
-    match InstructionSet::detect() {
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => "AVX-512",
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => "AVX2 and FMA",
-        InstructionSet::Portable => "portable",
-    }
-}
-
-/// Proof that the machine has an instruction set: only `available` makes values other than `Portable`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InstructionSet {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-impl InstructionSet {
-    /// Best first. The detection is cached by the standard library.
-    fn available() -> impl Iterator<Item = Self> {
-        #[cfg(target_arch = "x86_64")]
-        let found = [
-            std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512),
-            (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
-                .then_some(Self::Avx2),
-        ];
-        #[cfg(not(target_arch = "x86_64"))]
-        let found = [];
-        found.into_iter().flatten().chain([Self::Portable])
-    }
-
-    fn detect() -> Self {
-        Self::available().next().unwrap_or(Self::Portable)
-    }
-}
-
-/// A loop to compile once for every instruction set. `run` must be `#[inline(always)]`, so that it
-/// becomes part of the function that enables the instructions.
-trait Kernel {
-    type Output;
-    fn run(self) -> Self::Output;
-}
-
-fn dispatch<K: Kernel>(set: InstructionSet, kernel: K) -> K::Output {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
-    fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run()
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run()
-    }
-    match set {
-        // SAFETY: the kernels are safe code; the only demand is that the processor has the enabled
-        // instructions, and these two values exist only where `available` has detected them.
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => unsafe { with_avx512(kernel) },
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => unsafe { with_avx2(kernel) },
-        InstructionSet::Portable => kernel.run(),
     }
 }
 
@@ -462,112 +394,4 @@ impl Best {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::numerics::random::generator;
-    use rand::Rng;
-
-    fn rows(n: usize, dims: usize, key: u64) -> Vec<f32> {
-        let mut random = generator(7, "blocks test", key);
-        (0..n * dims).map(|_| random.gen_range(-3.0..3.0f32)).collect()
-    }
-
-    /// The chain written once more, without blocks.
-    fn plain(a: &[f32], b: &[f32]) -> f32 {
-        a.iter().zip(b).fold(0.0, |sum, (x, y)| (x - y).mul_add(x - y, sum))
-    }
-
-    #[test]
-    fn every_instruction_set_gives_the_bits_of_the_plain_chain() {
-        for (n, dims) in [(1, 1), (16, 3), (37, 16), (100, 41)] {
-            let (points, queries) = (rows(n, dims, 1), rows(4, dims, 2));
-            let blocks = Blocks::from_rows(&points, dims);
-            let query: [&[f32]; 4] = std::array::from_fn(|q| &queries[q * dims..][..dims]);
-            let expected = |q: usize, i: usize| plain(&points[i * dims..][..dims], query[q]).to_bits();
-            for set in InstructionSet::available() {
-                let mut one = vec![0.0; blocks.blocks() * LANES];
-                dispatch(
-                    set,
-                    Write { points: &blocks, query: query[0], blocks: 0..blocks.blocks(), out: &mut one },
-                );
-                assert!((0..n).all(|i| one[i].to_bits() == expected(0, i)), "{set:?} n={n} dims={dims}");
-                assert!(one[n..].iter().all(|d| *d == f32::INFINITY), "padding is infinitely far");
-                let mut seen = 0;
-                let found = |q: usize, block: usize, distances: &[f32; LANES]| {
-                    for (i, distance) in distances.iter().enumerate().take(n - block * LANES) {
-                        assert_eq!(distance.to_bits(), expected(q, block * LANES + i), "{set:?}");
-                        seen += 1;
-                    }
-                    f32::INFINITY
-                };
-                let thresholds = [f32::INFINITY; 4];
-                let range = 0..blocks.blocks();
-                dispatch(set, Scan { points: &blocks, queries: query, blocks: range, thresholds, found });
-                assert_eq!(seen, 4 * n);
-                let lane = (n - 1) % LANES;
-                let last = blocks.block((n - 1) / LANES);
-                let alone = dispatch(set, One { lanes: last, query: query[1], lane });
-                assert_eq!(alone.to_bits(), expected(1, n - 1));
-            }
-        }
-    }
-
-    #[test]
-    fn nearest_agrees_with_brute_force_for_every_number_of_centres_and_instruction_set() {
-        let dims = 5;
-        let points = rows(53, dims, 3);
-        let blocks = Blocks::from_rows(&points, dims);
-        for k in [1, 2, 7, 8, 9, 16, 17, 31, 40] {
-            let centres = rows(k, dims, 4);
-            let expected: Vec<(u32, u32)> = points
-                .chunks_exact(dims)
-                .map(|point| {
-                    let all = centres.chunks_exact(dims).map(|centre| plain(point, centre));
-                    let best = all.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).expect("centres");
-                    (best.0 as u32, best.1.to_bits())
-                })
-                .collect();
-            let check = |labels: &[u32], distances: &[f32], how: &str| {
-                let got: Vec<_> = labels.iter().copied().zip(distances.iter().map(|d| d.to_bits())).collect();
-                assert_eq!(got, expected, "k = {k}, {how}");
-            };
-            let (mut labels, mut distances) = (vec![9; 53], vec![0.0; 53]);
-            for set in InstructionSet::available() {
-                let (labels, distances) = (&mut labels[..], &mut distances[..]);
-                dispatch(set, Nearest { lanes: &blocks.lanes, dims, centres: &centres, labels, distances });
-                check(labels, distances, &format!("{set:?}"));
-            }
-            nearest(&centres, dims, &points, &mut labels, &mut distances);
-            check(&labels, &distances, "from rows");
-        }
-    }
-
-    #[test]
-    fn a_tie_goes_to_the_lower_centre_and_a_scan_finds_only_what_is_near() {
-        let (mut labels, mut distances) = ([9; 2], [0.0; 2]);
-        nearest(&[1.0, -1.0, 1.0], 1, &[0.0, 2.0], &mut labels, &mut distances);
-        assert_eq!((labels, distances), ([0, 0], [1.0, 1.0]));
-
-        let points: Vec<f32> = (0..64).map(|i| i as f32).collect();
-        let mut hits = Vec::new();
-        Blocks::from_rows(&points, 1).scan([&[40.0]], 0..4, [9.0], |_, block, _| {
-            hits.push(block);
-            9.0
-        });
-        assert_eq!(hits, [2], "37 to 43 all lie in block 2");
-    }
-
-    #[test]
-    fn sums_of_distances_stop_at_the_filled_slots() {
-        let points = rows(1000, 6, 5);
-        let slots: Vec<u32> = [VACANT; LANES].into_iter().chain(0..1000).collect();
-        let blocks = Blocks::from_slots(&points, 6, &slots);
-        for filled in [0, 1, 15, 16, 17, 997] {
-            let query = &points[..6];
-            let expected: f64 =
-                points.chunks_exact(6).take(filled).map(|p| f64::from(plain(p, query).sqrt())).sum();
-            let [got] = blocks.distance_sums([query], 1, filled);
-            assert!((got - expected).abs() <= 1e-5 * expected, "{filled}: {got} {expected}");
-        }
-    }
-}
+mod tests;

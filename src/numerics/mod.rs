@@ -13,3 +13,4 @@ pub mod random;
 pub mod sample;
 pub mod scaling;
 pub mod silhouette;
+pub mod simd;

@@ -87,7 +87,9 @@ pub fn evaluate(
     let progress = &engine.progress;
     let folder = RunFolder::Local { root: scratch.path().join("evaluate") };
     progress.begin("transactions", files.rows);
-    let transactions = transactions::shuffle(&files, catalogue, &config, engine, &scratch, &folder)?;
+    let resident = engine.memory.resident_rows_throughout();
+    let transactions =
+        transactions::shuffle(&files, catalogue, &config, engine, resident, &scratch, &folder)?;
     transactions::keep_contract(&transactions.counts, 0, &config)?;
     progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
     let bench = Bench { transactions: &transactions, config: &config, engine, scratch: &scratch };
@@ -214,7 +216,7 @@ fn at_cutoff(
     enough(&cases, &plan.at, &name, days)?;
 
     engine.progress.begin(&format!("fit {name}"), transactions.counts.good);
-    let channel_rows = channel_rows(sampled, |_| cutoff.day(), transactions.channel_names.len());
+    let channel_rows = sampled.channel_rows(|_| cutoff.day(), transactions.channel_names.len());
     let folder = RunFolder::Local { root: scratch.path().join("cutoff") };
     let source = Source { units: Units::BucketsAgain, channel_rows: &channel_rows, sampler: None };
     let fitted = fit::fit(bench, &source, cutoff, None, &folder)?;
@@ -255,22 +257,4 @@ fn at_cutoff(
     scratch.clear("cutoff");
     scratch.clear("tested");
     Ok(outcome)
-}
-
-/// Rows of every channel that sampled customers used up to their last known day.
-pub(super) fn channel_rows(
-    sampled: &SampledCustomers,
-    last_day: impl Fn(usize) -> i64,
-    channels: usize,
-) -> Vec<u64> {
-    let mut rows = vec![0; channels];
-    for customer in 0..sampled.len() {
-        let last = last_day(customer);
-        for row in sampled.rows(customer).iter().filter(|row| row.day() <= last) {
-            if let Some(count) = usize::try_from(row.channel).ok().and_then(|rank| rows.get_mut(rank)) {
-                *count += 1;
-            }
-        }
-    }
-    rows
 }

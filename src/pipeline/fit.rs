@@ -77,7 +77,7 @@ pub fn lessons(
         return Ok(None);
     }
     // What is learned may know no more of the channels than the segments do.
-    let earlier = channel_rows(sampled, cutoff, transactions.channel_names.len());
+    let earlier = sampled.channel_rows(|_| cutoff.day(), transactions.channel_names.len());
     let channel_rows =
         if cutoff == Cutoff::end(transactions) { &transactions.channel_rows } else { &earlier };
     let source = Source { units: Units::customers(units), channel_rows, sampler: None };
@@ -87,19 +87,6 @@ pub fn lessons(
     let lessons = tune::collect(&fitted, &truths, None, &|_| None, config, engine, &folder)?;
     scratch.clear("tuning");
     Ok(Some(lessons))
-}
-
-/// Rows of every channel that sampled customers used up to a cut-off.
-pub fn channel_rows(sampled: &SampledCustomers, cutoff: Cutoff, channels: usize) -> Vec<u64> {
-    let mut rows = vec![0; channels];
-    for customer in 0..sampled.len() {
-        for row in sampled.rows(customer).iter().filter(|row| row.day() <= cutoff.day()) {
-            if let Some(count) = usize::try_from(row.channel).ok().and_then(|rank| rows.get_mut(rank)) {
-                *count += 1;
-            }
-        }
-    }
-    rows
 }
 
 /// What sampled customers bought in the window after a cut-off: distinct packages, ascending.

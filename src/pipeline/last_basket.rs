@@ -6,7 +6,7 @@
 //! the histories that the step may see, never from test baskets.
 
 use super::backtest::trial::{Outcome, Trial};
-use super::backtest::{Plan, channel_rows, enough, profiles};
+use super::backtest::{Plan, enough, profiles};
 use super::fit::Bench;
 use crate::affinities;
 use crate::engine::part::RunFolder;
@@ -133,7 +133,7 @@ fn fit(
     let last_day = |customer: usize| i64::from(histories.get(customer).as_of) - 1;
     let rows_per_unit = engine.memory.rows_per_bucket(engine.threads) as usize;
     let units = sampled.until(last_day, rows_per_unit, transactions.customer_type);
-    let channel_rows = channel_rows(sampled, last_day, transactions.channel_names.len());
+    let channel_rows = sampled.channel_rows(last_day, transactions.channel_names.len());
     let source = Source { units: Units::customers(units), channel_rows: &channel_rows, sampler: None };
     let end = Cutoff::end(transactions);
     let features = features::build(transactions, &source, end, config, engine, scratch, folder)?;

@@ -15,13 +15,14 @@ use crate::error::Error;
 use crate::evaluate::gate::{self, Mode};
 use crate::features::{self, Features, Source, Units};
 use crate::neighbours::pool;
-use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile, nearest};
+use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile};
 use crate::recommendations::explain::Explanation;
 use crate::recommendations::model::ScoringModel;
 use crate::recommendations::{self, Fitted, OfferFigures};
 use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality, TableFiles};
 use crate::runs::{NewRun, Output};
 use crate::segments::{self, Segments};
+use crate::spelling;
 use crate::tables::{self, CustomerType, Table};
 use crate::transactions::catalogue::{self, Package};
 use crate::transactions::cutoff::{CustomerSampler, Cutoff, SampledCustomers};
@@ -96,7 +97,8 @@ fn prepare(
     let progress = &engine.progress;
     let Checked { plan, catalogue, policies } = checked;
     progress.begin("transactions", plan.rows);
-    let transactions = transactions::shuffle(&plan, catalogue, config, engine, scratch, folder)?;
+    let resident = engine.memory.resident_rows();
+    let transactions = transactions::shuffle(&plan, catalogue, config, engine, resident, scratch, folder)?;
     progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
 
     progress.begin("features", transactions.counts.good);
@@ -112,7 +114,7 @@ fn prepare(
     progress.end(transactions.counts.good, features.customers, 0);
     transactions::keep_contract(&transactions.counts, features.cleaned.future, config)?;
     let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
-    let policies = compile(&policies, &features, engine)?;
+    let policies = compile(&policies, &features.package_batch, &features.schema, features.as_of_day, engine)?;
 
     progress.begin("segments", sweep_rows(config, &features));
     let segments = segments::build(&features, config, engine, folder)?;
@@ -138,21 +140,27 @@ fn prepare(
     Ok(Prepared { transactions, report, fitted, model, policies })
 }
 
-/// Checks policies against the packages and columns of the run. Offers are for the day after the data.
-fn compile(file: &PolicyFile, features: &Features, engine: &Engine) -> Result<Policies, PolicyError> {
+/// Checks policies against the packages and columns of a run, and reads the contact history. Offers are
+/// for the day after the data, `as_of_day` (since 1970).
+pub fn compile(
+    file: &PolicyFile,
+    packages: &RecordBatch,
+    features: &Schema,
+    as_of_day: i64,
+    engine: &Engine,
+) -> Result<Policies, PolicyError> {
     let contacts = match (&file.contact_history, file.contact_days()) {
         (Some(settings), Some(days)) => ContactHistory::read(
             settings,
             days,
-            features.as_of_day,
-            &PackageCodes::of(&features.package_batch)?,
+            as_of_day,
+            &PackageCodes::of(packages)?,
             engine.runtime.handle(),
             engine.memory.usable() / 2,
         )?,
         _ => ContactHistory::empty(),
     };
-    let customers = customer_schema(&features.schema);
-    Policies::compile(file, &features.package_batch, &customers, date_of(features.as_of_day + 1), contacts)
+    Policies::compile(file, packages, &customer_schema(features), date_of(as_of_day + 1), contacts)
 }
 
 /// The columns of customers that policies can speak of: their features, and their segment.
@@ -171,7 +179,8 @@ pub fn simulate(
     let scratch = Scratch::open(&config.resources.scratch)?;
     let folder = RunFolder::Local { root: scratch.path().join("simulate") };
     let Prepared { fitted, model, policies, .. } = prepare(checked, config, engine, &scratch, &folder)?;
-    let changed = compile(changed, &fitted.features, engine)?;
+    let Features { package_batch, schema, as_of_day, .. } = &fitted.features;
+    let changed = compile(changed, package_batch, schema, *as_of_day, engine)?;
     let mut figures = Vec::new();
     for (name, policies) in [("offers as they are", &policies), ("offers as changed", &changed)] {
         engine.progress.begin(name, fitted.features.customers);
@@ -201,7 +210,8 @@ pub fn explain(
     let Prepared { fitted, model, policies, .. } = prepare(checked, &config, engine, &scratch, &folder)?;
     let codes = &fitted.features.packages;
     let Ok(number) = codes.binary_search_by(|known| known.code.as_str().cmp(package)) else {
-        let nearest = nearest(package, codes.iter().map(|known| known.code.as_str())).map(str::to_owned);
+        let nearest =
+            spelling::nearest(package, codes.iter().map(|known| known.code.as_str())).map(str::to_owned);
         return Err(Error::UnknownPackage { package: package.to_owned(), nearest });
     };
     engine.progress.begin("explain", fitted.features.customers);
@@ -322,7 +332,9 @@ pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
     // The contract is judged by the caller, who wants to see the whole report first.
     let lenient = Config { max_rejected_share: 1.0, ..config.clone() };
     engine.progress.begin("transactions", plan.rows);
-    let transactions = transactions::shuffle(&plan, catalogue, &lenient, engine, &scratch, &folder)?;
+    let resident = engine.memory.resident_rows();
+    let transactions =
+        transactions::shuffle(&plan, catalogue, &lenient, engine, resident, &scratch, &folder)?;
     engine.progress.end(
         transactions.counts.rows,
         transactions.counts.good,

@@ -1,6 +1,6 @@
 //! What predicates can speak of: columns of the customer, of the package, and of the offer.
 
-use super::nearest;
+use crate::spelling::nearest;
 use crate::tables::{self, Table};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, TableReference};

@@ -1,6 +1,7 @@
 //! Keys of a TOML table read one by one, with the line of each. Nothing stops at the first problem.
 
-use super::{Problem, nearest};
+use super::Problem;
+use crate::spelling::nearest;
 use chrono::NaiveDate;
 use std::ops::Range;
 use toml::Spanned;

@@ -7,6 +7,7 @@ use super::RuleInfo;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Steps of a currency unit.
@@ -33,8 +34,8 @@ struct Count {
     revenue: i128,
 }
 
-/// One rule's row.
-#[derive(Debug, Clone, PartialEq)]
+/// One rule's row, in the table `policy_funnel` and in the manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunnelRow {
     pub rule: String,
     pub stage: String,

@@ -1,7 +1,8 @@
 //! Lists of packages as numbers: boosts, packages that exclude each other, caps.
 
+use super::PolicyError;
 use super::file::{Limits, Rule};
-use super::{PolicyError, nearest};
+use crate::spelling::nearest;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;

@@ -216,19 +216,6 @@ pub struct RuleInfo {
     pub note: Option<String>,
 }
 
-/// The candidate that is spelt most like a text, if one is spelt like it at all; ties to the first.
-pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let text = text.to_lowercase();
-    let mut best = None;
-    for candidate in candidates {
-        let likeness = strsim::normalized_damerau_levenshtein(&candidate.to_lowercase(), &text);
-        if likeness >= 0.5 && best.is_none_or(|(most, _)| likeness > most) {
-            best = Some((likeness, candidate));
-        }
-    }
-    best.map(|(_, candidate)| candidate)
-}
-
 /// A list of names for a message, cut after `most`.
 pub(crate) fn some_of<'a>(names: impl ExactSizeIterator<Item = &'a str>, most: usize) -> String {
     let count = names.len();

@@ -3,7 +3,8 @@
 
 use super::columns::{Columns, Relation, kind, relations_of};
 use super::entry::shorten;
-use super::{nearest, safety};
+use super::safety;
+use crate::spelling::nearest;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SessionState;

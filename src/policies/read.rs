@@ -3,7 +3,8 @@
 use super::entry::{Entry, Located, Report, date, number, text, whole};
 use super::file::{Action, ContactSettings, Control, Limits, PolicyFile, Rule};
 use super::predicate::{self, Speaks};
-use super::{Kind, Stage, contradictions, nearest};
+use super::{Kind, Stage, contradictions};
+use crate::spelling::nearest;
 use toml::de::{DeTable, DeValue};
 
 /// More rules than this do not fit the numbers that verdicts are made of.

@@ -5,8 +5,8 @@
 
 use super::columns::kind;
 use super::entry::shorten;
-use super::nearest;
 use super::predicate::{each, once, words};
+use crate::spelling::nearest;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::ScalarValue;

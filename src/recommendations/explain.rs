@@ -1,6 +1,6 @@
 //! One customer and one package: whether it is offered, with which score, and what kept it out.
 
-use super::model::{ScoringModel, probability};
+use super::model::ScoringModel;
 use super::offers::STANDS;
 use super::score::Candidate;
 use super::signals::Factor;
@@ -12,8 +12,8 @@ use crate::config::resolve::Mix;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
 use crate::engine::scratch::Scratch;
+use crate::numerics::logistic::probability;
 use crate::policies::{Policies, RuleInfo};
-use crate::segments::part_view::ranks;
 use serde::Serialize;
 
 /// Why a package is offered to a customer, or why not.
@@ -69,18 +69,7 @@ pub fn explain(
 ) -> Result<Option<Explanation>, RecommendationError> {
     let facts = fitted.facts();
     let mut stage = stage_of(fitted, &facts, model, policies, config);
-    let ranks = ranks(&fitted.features);
-    let columns: Vec<&str> =
-        policies.customer_columns().into_iter().filter(|column| *column != "segment").collect();
-    let visitor = Visitor {
-        fitted,
-        ranks: &ranks,
-        columns: &columns,
-        neighbours: config.neighbours.k,
-        scale: config.money.scale(),
-        engine,
-        folder,
-    };
+    let visitor = Visitor::new(fitted, config, engine, folder).reading(policies);
     if !policies.caps().is_empty() {
         stage.caps = Some(solve_caps(&stage, &visitor, scratch)?);
     }

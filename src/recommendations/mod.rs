@@ -38,8 +38,7 @@ use crate::features::Features;
 use crate::neighbours::NeighbourError;
 use crate::neighbours::index::SearchError;
 use crate::neighbours::pool::Neighbourhood;
-use crate::policies::{Funnel, Policies, PolicyError};
-use crate::segments::part_view::ranks;
+use crate::policies::{Funnel, FunnelRow, Policies, PolicyError};
 use crate::segments::{SegmentError, Segments};
 use crate::transactions::catalogue::Package;
 use arrow::error::ArrowError;
@@ -56,8 +55,10 @@ use std::collections::BTreeMap;
 use visit::Visitor;
 use write::OfferWriter;
 
-/// New packages that are ranked beyond the offers asked for, in case rules take some.
+/// New packages that are ranked beyond the offers asked for, in case rules of the policy file take some; and
+/// in case those of the configuration do. Where that is not enough, all are ranked.
 const SPARE: usize = 20;
+const SPARE_WITHOUT_POLICIES: usize = 4;
 /// Customers whose lists are compared, about.
 const LISTS: u64 = 50_000;
 /// Expected revenue is summed in this many steps a currency unit, so that the order of the customers does
@@ -127,21 +128,8 @@ pub struct OfferFigures {
     #[serde(skip)]
     revenue_steps: i64,
     /// What each rule took, in the order of application.
-    pub rules: Vec<RuleFigures>,
+    pub rules: Vec<FunnelRow>,
     pub caps: Vec<CapFigures>,
-}
-
-/// What a rule took, as in the table `policy_funnel`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct RuleFigures {
-    pub rule: String,
-    pub stage: String,
-    pub owner: String,
-    pub offers_in: u64,
-    pub removed: u64,
-    /// Currency units.
-    pub revenue_removed: f64,
-    pub customers: u64,
 }
 
 /// The published files and their figures.
@@ -168,18 +156,7 @@ pub fn build(
     let facts = fitted.facts();
     let mut stage = stage_of(fitted, &facts, model, policies, config);
     let scale = config.money.scale();
-    let ranks = ranks(features);
-    let columns: Vec<&str> =
-        policies.customer_columns().into_iter().filter(|column| *column != "segment").collect();
-    let visitor = Visitor {
-        fitted,
-        ranks: &ranks,
-        columns: &columns,
-        neighbours: config.neighbours.k,
-        scale,
-        engine,
-        folder,
-    };
+    let visitor = Visitor::new(fitted, config, engine, folder).reading(policies);
     if !policies.caps().is_empty() {
         stage.caps = Some(solve_caps(&stage, &visitor, scratch)?);
     }
@@ -231,20 +208,7 @@ pub fn build(
     all.figures.same_for_all = lists.values().max().map_or(0.0, |most| *most as f64 / compared as f64);
     all.figures.expected_revenue = all.figures.revenue_steps as f64 / REVENUE_STEPS;
     all.figures.caps = stage.caps.map(|caps| caps.figures).unwrap_or_default();
-    all.figures.rules = all
-        .funnel
-        .rows()
-        .into_iter()
-        .map(|row| RuleFigures {
-            rule: row.rule,
-            stage: row.stage,
-            owner: row.owner,
-            offers_in: row.offers_in,
-            removed: row.removed,
-            revenue_removed: row.revenue_removed,
-            customers: row.customers,
-        })
-        .collect();
+    all.figures.rules = all.funnel.rows();
     Ok(all)
 }
 

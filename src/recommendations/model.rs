@@ -104,11 +104,6 @@ impl ScoringModel {
     }
 }
 
-/// The probability of a ln odds.
-pub fn probability(log_odds: f64) -> f64 {
-    1.0 / (1.0 + (-log_odds).exp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,11 +128,5 @@ mod tests {
         assert_eq!(model.of(0).repeat.intercept, 1.0);
         assert_eq!(model.of(1).repeat.intercept, 9.0);
         assert_eq!(model.of(7).repeat.intercept, 1.0);
-    }
-
-    #[test]
-    fn probabilities_are_within_bounds() {
-        assert_eq!(probability(0.0), 0.5);
-        assert!(probability(-800.0) >= 0.0 && probability(800.0) <= 1.0);
     }
 }

@@ -41,7 +41,7 @@ impl Source {
 }
 
 /// How neighbours are spoken of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wording {
     /// They are of segments with more revenue per customer than others.
     HighRevenue,
@@ -52,73 +52,119 @@ pub enum Wording {
 /// Price differences are told in steps of so many per cent.
 const PRICE_STEP: f64 = 5.0;
 
-/// Writes the reason of an offer into `out` (cleared first). `name` gives a package's code, `ln_price`
-/// is of the offer, NaN if unknown. Few different texts: they are stored as a dictionary.
-pub fn write<'a>(out: &mut String, row: &Row, ln_price: f32, name: impl Fn(u32) -> &'a str) {
-    out.clear();
-    let Row { candidate, subject, .. } = row;
-    if let Some(bought) = candidate.bought.and_then(|at| subject.bought.get(at as usize)) {
-        let often = match bought.times as u32 {
-            1 => "once".to_owned(),
-            2 => "twice".to_owned(),
-            n => format!("{n} times"),
-        };
-        let _ = write!(out, "bought {often}, last {}", ago(subject.today - bought.last_day));
-        if candidate.neighbours > 0 {
+/// Everything that a reason says, so that equal reasons are put into words once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reason {
+    /// Times and days ago, if the customer has bought it.
+    bought: Option<(u32, i32)>,
+    neighbours: u32,
+    consulted: usize,
+    wording: Wording,
+    because_of: Option<u32>,
+    segment: u32,
+    price: Option<Price>,
+}
+
+/// How the price compares with what the customer usually pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Price {
+    Usual,
+    /// Three and more times as much.
+    Times(u32),
+    /// Per cent.
+    More(u32),
+    Less(u32),
+}
+
+impl Reason {
+    /// The reason of an offer; `ln_price` is its price, NaN if unknown.
+    pub fn of(row: &Row, ln_price: f32) -> Self {
+        let Row { candidate, subject, .. } = row;
+        let own = candidate.bought.and_then(|at| subject.bought.get(at as usize));
+        let is_new = own.is_none();
+        let price = || Price::of(f64::from(ln_price - subject.ln_usual).exp());
+        Self {
+            bought: own.map(|own| (own.times as u32, subject.today - own.last_day)),
+            neighbours: candidate.neighbours,
+            consulted: row.consulted,
+            wording: row.wording,
+            because_of: row.because_of.filter(|_| is_new),
+            segment: if is_new { subject.segment } else { 0 },
+            price: is_new.then(price).flatten(),
+        }
+    }
+
+    /// In words, into `out` (cleared first). `name` gives a package's code.
+    pub fn write<'a>(&self, out: &mut String, name: impl Fn(u32) -> &'a str) {
+        out.clear();
+        if let Some((times, days)) = self.bought {
+            let _ = match times {
+                1 => write!(out, "Bought once, last "),
+                2 => write!(out, "Bought twice, last "),
+                n => write!(out, "Bought {n} times, last "),
+            };
+            ago(out, days);
+        }
+        if self.neighbours > 0 {
+            self.lead(out);
+            self.near(out);
+        } else if self.bought.is_none() && self.because_of.is_none() {
+            let _ = write!(out, "Sells well in segment {}", self.segment + 1);
+        }
+        if let Some(package) = self.because_of {
+            let goes = if out.is_empty() { "Goes" } else { "; goes" };
+            let _ = write!(out, "{goes} with {}, which the customer buys", name(package));
+        }
+        if let Some(price) = self.price {
+            self.lead(out);
+            let _ = match price {
+                Price::Usual => write!(out, "costs what the customer usually pays"),
+                Price::Times(times) => write!(out, "costs {times} times what the customer usually pays"),
+                Price::More(share) => write!(out, "costs {share} % more than the customer usually pays"),
+                Price::Less(share) => write!(out, "costs {share} % less than the customer usually pays"),
+            };
+        }
+    }
+
+    fn lead(&self, out: &mut String) {
+        if !out.is_empty() {
             out.push_str("; ");
-            near(out, row);
         }
-    } else {
-        if candidate.neighbours > 0 {
-            near(out, row);
-        } else if row.because_of.is_none() {
-            let _ = write!(out, "sells well in segment {}", subject.segment + 1);
-        }
-        if let Some(package) = row.because_of {
-            let lead = if out.is_empty() { "" } else { "; " };
-            let _ = write!(out, "{lead}goes with {}, which the customer buys", name(package));
-        }
-        price(out, f64::from(ln_price - subject.ln_usual).exp());
     }
-    if let Some(first) = out.get(..1) {
-        let upper = first.to_uppercase();
-        out.replace_range(..1, &upper);
+
+    fn near(&self, out: &mut String) {
+        let verb = if self.neighbours == 1 { "buys" } else { "buy" };
+        let who = match self.wording {
+            Wording::HighRevenue => "most similar high-revenue customers",
+            Wording::Similar => "most similar customers",
+        };
+        let _ = write!(out, "{} of the {} {who} {verb} it", self.neighbours, self.consulted);
     }
 }
 
-fn ago(days: i32) -> String {
-    match days {
-        i32::MIN..=0 => "on the last day".to_owned(),
-        1 => "1 day ago".to_owned(),
-        2..=13 => format!("{days} days ago"),
-        14..=59 => format!("{} weeks ago", days / 7),
-        _ => format!("{} months ago", days / 30),
-    }
-}
-
-fn near(out: &mut String, row: &Row) {
-    let (count, verb) =
-        (row.candidate.neighbours, if row.candidate.neighbours == 1 { "buys" } else { "buy" });
-    let who = match row.wording {
-        Wording::HighRevenue => "most similar high-revenue customers",
-        Wording::Similar => "most similar customers",
-    };
-    let _ = write!(out, "{count} of the {} {who} {verb} it", row.consulted);
-}
-
-/// How the price compares with what the customer usually pays; nothing if that is not known.
-fn price(out: &mut String, ratio: f64) {
-    if !ratio.is_finite() {
-        return;
-    }
-    let steps = ((ratio - 1.0) * 100.0 / PRICE_STEP).round() * PRICE_STEP;
-    let _ = match steps {
-        0.0 => write!(out, "; costs what the customer usually pays"),
-        s if ratio >= 3.0 && s > 0.0 => {
-            write!(out, "; costs {:.0} times what the customer usually pays", ratio.round())
+impl Price {
+    /// None where the ratio is not known.
+    fn of(ratio: f64) -> Option<Self> {
+        if !ratio.is_finite() {
+            return None;
         }
-        s if s > 0.0 => write!(out, "; costs {s:.0} % more than the customer usually pays"),
-        s => write!(out, "; costs {:.0} % less than the customer usually pays", -s),
+        let steps = (((ratio - 1.0) * 100.0 / PRICE_STEP).round() * PRICE_STEP) as i64;
+        Some(match steps {
+            0 => Self::Usual,
+            1.. if ratio >= 3.0 => Self::Times(ratio.round() as u32),
+            1.. => Self::More(steps as u32),
+            _ => Self::Less(steps.unsigned_abs() as u32),
+        })
+    }
+}
+
+fn ago(out: &mut String, days: i32) {
+    let _ = match days {
+        i32::MIN..=0 => write!(out, "on the last day"),
+        1 => write!(out, "1 day ago"),
+        2..=13 => write!(out, "{days} days ago"),
+        14..=59 => write!(out, "{} weeks ago", days / 7),
+        _ => write!(out, "{} months ago", days / 30),
     };
 }
 
@@ -143,7 +189,7 @@ mod tests {
             held_out: None,
         };
         let mut out = String::new();
-        write(&mut out, &row, ratio.ln(), |package| ["A", "B", "C"][package as usize]);
+        Reason::of(&row, ratio.ln()).write(&mut out, |package| ["A", "B", "C"][package as usize]);
         out
     }
 

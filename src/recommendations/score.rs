@@ -10,6 +10,7 @@ use super::signals::{
     explore_signals, neighbour_signal, price_step, repeat_signals,
 };
 use crate::affinities::Affinities;
+use crate::numerics::simd::{self, Kernel};
 
 /// A neighbour's packages (rank, share of its purchases) and squared distance.
 pub type NeighbourPackages<'a> = (&'a [(u32, f32)], f32);
@@ -87,7 +88,7 @@ pub struct Ranker<'a> {
     bases: Vec<Vec<f32>>,
 }
 
-/// A worker's scoreboard. Memory: 20 bytes a package.
+/// A worker's scoreboard. Memory: 24 bytes a package.
 pub struct Board {
     utilities: Vec<f32>,
     near: Vec<f32>,
@@ -95,6 +96,8 @@ pub struct Board {
     touched: Vec<u32>,
     together: Vec<f32>,
     next: Vec<f32>,
+    /// What both say, weighted, by member of the affinities.
+    signals: Vec<f32>,
     best: Vec<(f32, u32)>,
 }
 
@@ -107,6 +110,7 @@ impl Board {
             touched: Vec::new(),
             together: Vec::new(),
             next: Vec::new(),
+            signals: Vec::new(),
             best: Vec::new(),
         }
     }
@@ -276,17 +280,22 @@ impl<'a> Ranker<'a> {
             board.near[package as usize] = 0.0;
             board.counts[package as usize] = 0;
         }
+        let members = &self.affinities.members;
+        board.together.resize(members.len(), 0.0);
+        board.next.resize(members.len(), 0.0);
+        board.signals.resize(members.len(), 0.0);
         let weights = &self.pair(subject).explore.signals;
-        let base = &self.bases[(subject.segment as usize).min(self.bases.len() - 1)];
-        board.utilities.copy_from_slice(base);
-        let (linear, square) = (weights[3] as f32, weights[4] as f32);
-        if !subject.ln_usual.is_nan() && (linear != 0.0 || square != 0.0) {
-            for (utility, price) in board.utilities.iter_mut().zip(&self.facts.ln_price) {
-                let step = price_step(*price, subject.ln_usual);
-                *utility += step * (linear + step * square);
-            }
-        }
-        self.add_affinities(subject, board, weights[1] as f32, weights[2] as f32);
+        simd::widest(Fill {
+            affinities: self.affinities,
+            subject,
+            base: &self.bases[(subject.segment as usize).min(self.bases.len() - 1)],
+            ln_prices: &self.facts.ln_price,
+            weights: [1, 2, 3, 4].map(|at| weights[at] as f32),
+            utilities: &mut board.utilities,
+            together: &mut board.together,
+            next: &mut board.next,
+            signals: &mut board.signals,
+        });
         add_neighbours(neighbours, board);
         let weight = weights[0] as f32;
         for package in &board.touched {
@@ -294,40 +303,58 @@ impl<'a> Ranker<'a> {
             board.utilities[at] += weight * neighbour_signal(board.near[at]);
         }
     }
+}
 
-    fn add_affinities(&self, subject: &Subject, board: &mut Board, together_weight: f32, next_weight: f32) {
-        let members = &self.affinities.members;
-        let Board { together, next, utilities, .. } = board;
-        together.clear();
-        together.resize(members.len(), 0.0);
-        next.clear();
-        next.resize(members.len(), 0.0);
-        for bought in subject.bought {
-            self.affinities.add(bought.package, bought.days.ln_1p(), together, next);
-        }
-        let values = together.iter().zip(next.iter());
-        let signal = |(together, next): (&f32, &f32)| {
-            together_weight * affinity_signal(*together) + next_weight * affinity_signal(*next)
-        };
-        if members.len() == utilities.len() {
-            utilities.iter_mut().zip(values).for_each(|(utility, pair)| *utility += signal(pair));
+/// Utilities from everything but the neighbours: one pass over all packages for each sum.
+struct Fill<'a> {
+    affinities: &'a Affinities,
+    subject: &'a Subject<'a>,
+    base: &'a [f32],
+    ln_prices: &'a [f32],
+    /// Together, next, price step and its square.
+    weights: [f32; 4],
+    utilities: &'a mut [f32],
+    together: &'a mut [f32],
+    next: &'a mut [f32],
+    signals: &'a mut [f32],
+}
+
+impl Kernel for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { affinities, subject, base, ln_prices, weights, utilities, together, next, signals } = self;
+        let [together_weight, next_weight, linear, square] = weights;
+        if subject.ln_usual.is_nan() || (linear == 0.0 && square == 0.0) {
+            utilities.copy_from_slice(base);
         } else {
-            for (member, pair) in members.iter().zip(values) {
-                utilities[*member as usize] += signal(pair);
+            for ((utility, base), price) in utilities.iter_mut().zip(base).zip(ln_prices) {
+                let step = price_step(*price, subject.ln_usual);
+                *utility = base + step * (linear + step * square);
+            }
+        }
+        together.fill(0.0);
+        next.fill(0.0);
+        for bought in subject.bought {
+            affinities.add(bought.package, bought.days.ln_1p(), together, next);
+        }
+        for ((signal, together), next) in signals.iter_mut().zip(together).zip(next) {
+            *signal = together_weight * affinity_signal(*together) + next_weight * affinity_signal(*next);
+        }
+        if affinities.members.len() == utilities.len() {
+            utilities.iter_mut().zip(signals).for_each(|(utility, signal)| *utility += *signal);
+        } else {
+            for (member, signal) in affinities.members.iter().zip(signals) {
+                utilities[*member as usize] += *signal;
             }
         }
     }
 }
 
-/// The share of neighbours that bought each package, weighted by similarity exp(−d² / 2h²), where h²
-/// is the mean squared distance of the neighbours: the weight does not depend on the vectors' scale.
+/// The share of neighbours that bought each package, weighted by similarity.
 fn add_neighbours(neighbours: &[NeighbourPackages], board: &mut Board) {
-    if neighbours.is_empty() {
-        return;
-    }
-    let mean =
-        neighbours.iter().map(|(_, squared)| f64::from(*squared)).sum::<f64>() / neighbours.len() as f64;
-    let similarity = |squared: f32| if mean > 0.0 { (-f64::from(squared) / (2.0 * mean)).exp() } else { 1.0 };
+    let similarity = similarity(neighbours.iter().map(|(_, squared)| *squared));
     let total: f64 = neighbours.iter().map(|(_, squared)| similarity(*squared)).sum();
     for (packages, squared) in neighbours {
         let weight = (similarity(*squared) / total) as f32;
@@ -340,6 +367,14 @@ fn add_neighbours(neighbours: &[NeighbourPackages], board: &mut Board) {
             board.counts[at] += 1;
         }
     }
+}
+
+/// Similarity exp(−d² / 2h²) by squared distance d², where h² is the mean squared distance of the
+/// neighbours: it does not depend on the scale of the vectors.
+pub fn similarity(squared: impl ExactSizeIterator<Item = f32>) -> impl Fn(f32) -> f64 {
+    let count = squared.len().max(1) as f64;
+    let mean = squared.map(f64::from).sum::<f64>() / count;
+    move |squared| if mean > 0.0 { (-f64::from(squared) / (2.0 * mean)).exp() } else { 1.0 }
 }
 
 /// The `most` largest finite values with their positions, in no particular order; ties to the lower

@@ -81,7 +81,7 @@ const MOST_PRICE_STEP: f32 = 3.0;
 
 /// Natural logarithm of a positive normal number, relative error below 1e-6; vectorises, which the
 /// library's does not. (Series of 2·atanh((m − 1) / (m + 1)) for a mantissa between √½ and √2.)
-#[inline]
+#[inline(always)]
 pub(super) fn fast_ln(x: f32) -> f32 {
     let bits = x.to_bits().wrapping_sub(0x3f35_04f3);
     let exponent = (bits as i32) >> 23;
@@ -94,20 +94,20 @@ pub(super) fn fast_ln(x: f32) -> f32 {
 }
 
 /// The share of neighbours that bought a package, as a signal: 0 for none.
-#[inline]
+#[inline(always)]
 pub(super) fn neighbour_signal(share: f32) -> f32 {
     fast_ln(share.max(0.0) + NEIGHBOUR_FLOOR) - NEIGHBOUR_FLOOR.ln()
 }
 
 /// What affinities say of a package, as a signal: 0 for nothing.
-#[inline]
+#[inline(always)]
 pub(super) fn affinity_signal(value: f32) -> f32 {
     fast_ln(value.max(0.0) + AFFINITY_FLOOR) - AFFINITY_FLOOR.ln()
 }
 
 /// How much dearer a package is than what the customer usually pays, as a logarithm; 0 if either is
 /// unknown (NaN).
-#[inline]
+#[inline(always)]
 pub(super) fn price_step(ln_price: f32, ln_usual: f32) -> f32 {
     let step = ln_price - ln_usual;
     if step.is_nan() { 0.0 } else { step.clamp(-MOST_PRICE_STEP, MOST_PRICE_STEP) }

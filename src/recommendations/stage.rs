@@ -8,8 +8,9 @@ use super::score::{Board, Candidate, Ranker};
 use super::signals::Subject;
 use super::visit::Group;
 use super::write::{OfferWriter, Row};
-use super::{OfferFigures, RecommendationError, SPARE};
+use super::{OfferFigures, RecommendationError, SPARE, SPARE_WITHOUT_POLICIES};
 use crate::config::resolve::Mix;
+use crate::numerics::logistic::probability;
 use crate::numerics::random::{hash_bytes, hash_u64};
 use crate::policies::{Funnel, Pairs, Pins, Policies, RuleInfo};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -45,7 +46,6 @@ pub(super) struct Stage<'a> {
 /// A worker's memory between groups.
 pub(super) struct Desk {
     pub board: Board,
-    pub walk: Walk,
     pub figures: OfferFigures,
     pub offered: Vec<bool>,
     pub funnel: Funnel,
@@ -80,13 +80,14 @@ struct Ranked {
     pinned: usize,
     /// Everything was ranked.
     complete: bool,
+    /// What was chosen of them.
+    walk: Walk,
 }
 
 impl Desk {
     pub fn new(packages: usize, infos: &[RuleInfo]) -> Self {
         Self {
             board: Board::new(packages),
-            walk: Walk::default(),
             figures: OfferFigures::default(),
             offered: vec![false; packages],
             funnel: Funnel::of(infos),
@@ -122,7 +123,7 @@ impl PairColumns {
         let own = candidate.bought.and_then(|at| subject.bought.get(at as usize));
         self.customers.push(customer as u32);
         self.packages.push(candidate.package);
-        self.probability.push(super::model::probability(candidate.log_odds));
+        self.probability.push(probability(candidate.log_odds));
         self.price.push(prices[candidate.package as usize]);
         self.times.push(own.map_or(0, |own| own.times as i64));
         self.days_since_last.push(own.map_or(-1, |own| i64::from(subject.today - own.last_day)));
@@ -190,34 +191,35 @@ impl Stage<'_> {
         let mut near = Vec::new();
         let mut ranked = std::mem::take(&mut desk.ranked);
         ranked.resize_with(group.len(), Ranked::default);
-        let most = (most_offers + SPARE).min(self.packages);
+        let spare = if self.policies.is_empty() { SPARE_WITHOUT_POLICIES } else { SPARE };
+        let most = (most_offers + spare).min(self.packages);
         for (at, own) in ranked.iter_mut().enumerate() {
             group.neighbours(at, &mut near);
             self.rank(group, at, &near, most, &pins, &mut desk.board, own);
         }
         let everybody: Vec<usize> = (0..group.len()).collect();
         self.judge(group, &everybody, &mut ranked, &customers, &ids, desk)?;
-        // Where rules took more than was spare, everything is ranked.
         let mut short: Vec<usize> = Vec::new();
-        let mut walk = std::mem::take(&mut desk.walk);
-        for (at, own) in ranked.iter().enumerate() {
-            if !own.complete && !self.walk(group, at, own, &ids, most_offers, &mut walk) {
+        for (at, own) in ranked.iter_mut().enumerate() {
+            if !self.walk(group, at, own, &ids, most_offers) && !own.complete {
                 short.push(at);
             }
         }
+        // Where rules took more than was spare, everything is ranked.
         if !short.is_empty() {
             for at in &short {
                 group.neighbours(*at, &mut near);
                 self.rank(group, *at, &near, self.packages, &pins, &mut desk.board, &mut ranked[*at]);
             }
             self.judge(group, &short, &mut ranked, &customers, &ids, desk)?;
+            for at in short {
+                self.walk(group, at, &mut ranked[at], &ids, most_offers);
+            }
         }
         for (at, own) in ranked.iter().enumerate() {
-            self.walk(group, at, own, &ids, most_offers, &mut walk);
-            let Ranked { candidates: ranking, pinned, .. } = own;
-            each(group, desk, Decision { row: group.row(at), at, ranking, pinned: *pinned, walk: &walk })?;
+            let Ranked { candidates: ranking, pinned, walk, .. } = own;
+            each(group, desk, Decision { row: group.row(at), at, ranking, pinned: *pinned, walk })?;
         }
-        desk.walk = walk;
         desk.ranked = ranked;
         Ok(())
     }
@@ -301,23 +303,20 @@ impl Stage<'_> {
         &self,
         group: &Group,
         at: usize,
-        ranked: &Ranked,
+        ranked: &mut Ranked,
         ids: &ArrayRef,
         most_offers: usize,
-        walk: &mut Walk,
     ) -> bool {
-        let Ranked { candidates, verdicts, .. } = ranked;
-        walk.down(candidates, most_offers, self.mix, ranked.pinned, |position, chosen| {
-            match verdicts[position] {
-                STANDS => {
-                    let package = candidates[position].package;
-                    let other = chosen
-                        .iter()
-                        .find_map(|known| self.policies.together(package, candidates[*known].package));
-                    other.map_or(STANDS, |rule| rule + BUILT_IN)
-                }
-                rule => rule,
+        let Ranked { candidates, verdicts, pinned, walk, .. } = ranked;
+        walk.down(candidates, most_offers, self.mix, *pinned, |position, chosen| match verdicts[position] {
+            STANDS => {
+                let package = candidates[position].package;
+                let other = chosen
+                    .iter()
+                    .find_map(|known| self.policies.together(package, candidates[*known].package));
+                other.map_or(STANDS, |rule| rule + BUILT_IN)
             }
+            rule => rule,
         });
         let found = walk.chosen.len() >= most_offers;
         // Before the caps: what the first pass counted is what the second one chooses from.
@@ -328,13 +327,16 @@ impl Stage<'_> {
         }
         if let Some(caps) = &self.caps {
             let (part, row) = (group.number, group.row(at));
-            caps.apply(candidates, ranked.pinned, part, row, self.top, BUILT_IN, walk);
+            caps.apply(candidates, *pinned, part, row, self.top, BUILT_IN, walk);
         }
         found
     }
 
     /// The columns of the group's customers that policies ask for.
     fn customers(&self, group: &Group) -> Result<RecordBatch, RecommendationError> {
+        if self.policies.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::new(Schema::empty())));
+        }
         let view = group.view.columns().slice(group.range.start, group.len());
         let segments = group.view.segments[group.range.clone()].iter().map(|segment| i64::from(*segment) + 1);
         let mut fields: Vec<_> = view.schema().fields().iter().cloned().collect();
@@ -372,9 +374,8 @@ impl Stage<'_> {
         if let Some((pool, positions, squared)) = group.nearest(*at) {
             writer.neighbours(&group.view.ids, *row, pool, (positions, squared))?;
         }
-        let revenue = |candidate: &Candidate| {
-            super::model::probability(candidate.log_odds) * self.prices[candidate.package as usize]
-        };
+        let revenue =
+            |candidate: &Candidate| probability(candidate.log_odds) * self.prices[candidate.package as usize];
         let mut held: Vec<(Rule, f64)> = Vec::new();
         for (rank, position) in walk.chosen.iter().enumerate() {
             let candidate = &ranking[*position];

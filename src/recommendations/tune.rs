@@ -15,7 +15,6 @@ use crate::config::Config;
 use crate::engine::part::RunFolder;
 use crate::engine::{Engine, workers};
 use crate::numerics::logistic::{Logistic, Options, Prior};
-use crate::segments::part_view::ranks;
 use std::collections::BTreeMap;
 
 /// New packages of a customer that are learned from: the best by the stated weights.
@@ -67,16 +66,7 @@ pub fn collect(
 ) -> Result<Lessons, RecommendationError> {
     let facts = fitted.facts();
     let model = ScoringModel::untuned(None);
-    let ranks = ranks(&fitted.features);
-    let visitor = Visitor {
-        fitted,
-        ranks: &ranks,
-        columns: &[],
-        neighbours: config.neighbours.k,
-        scale: config.money.scale(),
-        engine,
-        folder,
-    };
+    let visitor = Visitor::new(fitted, config, engine, folder);
     let k = fitted.segments.model.k;
     let states = workers::for_each(
         engine.threads,

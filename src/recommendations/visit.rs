@@ -3,11 +3,13 @@
 use super::score::NeighbourPackages;
 use super::signals::{Bought, PackageFacts, Subject};
 use super::{Fitted, RecommendationError};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::part::{RunFolder, id_text};
 use crate::neighbours::index::{NOTHING, Neighbours};
 use crate::neighbours::pool::Pool;
-use crate::segments::part_view::{PartView, Ranks};
+use crate::policies::Policies;
+use crate::segments::part_view::{PartView, Ranks, ranks};
 use std::ops::Range;
 
 /// Customers that are looked up and scored together: bounds the memory of answers.
@@ -15,19 +17,14 @@ const GROUP: usize = 2_048;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// What a visit goes by.
-#[derive(Clone, Copy)]
 pub struct Visitor<'a> {
     pub fitted: &'a Fitted,
-    pub ranks: &'a Ranks<'a>,
-    /// Columns of `customer_features` to read besides those that scores need.
-    pub columns: &'a [&'a str],
-    /// Neighbours to look up; 0: none.
-    pub neighbours: usize,
-    /// Minor units of a currency unit.
-    pub scale: f64,
     pub engine: &'a Engine,
-    /// Where the parts are.
-    pub folder: &'a RunFolder,
+    ranks: Ranks<'a>,
+    columns: Vec<&'a str>,
+    neighbours: usize,
+    scale: f64,
+    folder: &'a RunFolder,
 }
 
 /// Some customers of a part.
@@ -47,7 +44,28 @@ pub struct Group<'a> {
     ln_usual: Vec<f32>,
 }
 
-impl Visitor<'_> {
+impl<'a> Visitor<'a> {
+    /// Visits the parts of `fitted` in `folder` and looks up the neighbours that `config` asks for.
+    pub fn new(fitted: &'a Fitted, config: &Config, engine: &'a Engine, folder: &'a RunFolder) -> Self {
+        Self {
+            fitted,
+            engine,
+            ranks: ranks(&fitted.features),
+            columns: Vec::new(),
+            neighbours: config.neighbours.k,
+            scale: config.money.scale(),
+            folder,
+        }
+    }
+
+    /// Reads the columns of customers that policies ask for as well.
+    pub fn reading(mut self, policies: &'a Policies) -> Self {
+        // Segments are at hand anyway.
+        self.columns = policies.customer_columns();
+        self.columns.retain(|column| *column != "segment");
+        self
+    }
+
     /// Calls `each` for every group of part `number`, in order. Memory: the part, and a group's answers.
     pub fn part<E: From<RecommendationError>>(
         &self,
@@ -56,8 +74,9 @@ impl Visitor<'_> {
     ) -> Result<(), E> {
         let Fitted { features, segments, .. } = self.fitted;
         let runtime = self.engine.runtime.handle();
-        let view = PartView::read(number, features, segments, self.ranks, self.columns, self.folder, runtime)
-            .map_err(RecommendationError::from)?;
+        let view =
+            PartView::read(number, features, segments, &self.ranks, &self.columns, self.folder, runtime)
+                .map_err(RecommendationError::from)?;
         let (active, recency) = (view.column("active_days"), view.column("recency_days"));
         let usual = view.column("average_purchase");
         for start in (0..view.len()).step_by(GROUP) {

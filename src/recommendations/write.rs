@@ -1,8 +1,7 @@
 //! Offers, shortfalls and neighbours of one part to Parquet, a bounded batch at a time.
 
-use super::model::probability;
 use super::offers::Walk;
-use super::reasons::{self, Source, Wording};
+use super::reasons::{Reason, Source, Wording};
 use super::score::Candidate;
 use super::signals::{Factor, Subject};
 use crate::config::Config;
@@ -10,6 +9,7 @@ use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
 use crate::neighbours::pool::Pool;
+use crate::numerics::logistic::probability;
 use crate::policies::RuleInfo;
 use crate::tables::{self, CustomerType, Table};
 use arrow::array::{
@@ -20,6 +20,7 @@ use arrow::array::{
 use arrow::compute::take;
 use arrow::datatypes::{Int32Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows of a batch.
@@ -98,7 +99,6 @@ pub struct OfferWriter<'a> {
     publish_neighbours: bool,
     near: (UInt32Builder, Int64Builder, StringBuilder, Float64Builder),
     neighbour_writer: Option<PartWriter>,
-    reason: String,
 }
 
 #[derive(Default)]
@@ -119,7 +119,32 @@ struct OfferRows {
     factors: [Float64Builder; Factor::ALL.len()],
     boosts: Float64Builder,
     held_out: StringDictionaryBuilder<Int32Type>,
-    reasons: StringDictionaryBuilder<Int32Type>,
+    reasons: Reasons,
+}
+
+/// The reasons of a batch: each in words once.
+#[derive(Default)]
+struct Reasons {
+    keys: Int32Builder,
+    numbers: HashMap<Reason, i32>,
+    texts: StringBuilder,
+    text: String,
+}
+
+impl Reasons {
+    fn append<'a>(&mut self, reason: Reason, name: impl Fn(u32) -> &'a str) {
+        let next = self.numbers.len() as i32;
+        let number = *self.numbers.entry(reason).or_insert_with(|| {
+            reason.write(&mut self.text, name);
+            self.texts.append_value(&self.text);
+            next
+        });
+        self.keys.append_value(number);
+    }
+
+    fn finish(&mut self) -> Result<DictionaryArray<Int32Type>, ArrowError> {
+        DictionaryArray::try_new(self.keys.finish(), Arc::new(self.texts.finish()))
+    }
 }
 
 impl<'a> OfferWriter<'a> {
@@ -160,7 +185,6 @@ impl<'a> OfferWriter<'a> {
             publish_neighbours: config.neighbours.publish,
             near: Default::default(),
             neighbour_writer: None,
-            reason: String::new(),
         })
     }
 
@@ -199,8 +223,7 @@ impl<'a> OfferWriter<'a> {
         rows.utilities.append_value(sum * FACTOR_STEP);
         rows.held_out.append_option(row.held_out);
         let name = |package: u32| self.codes.texts[package as usize].as_str();
-        reasons::write(&mut self.reason, row, self.codes.ln_prices[package], name);
-        rows.reasons.append_value(&self.reason);
+        rows.reasons.append(Reason::of(row, self.codes.ln_prices[package]), name);
         if rows.ranks.len() >= BATCH {
             self.flush_offers()?;
         }
@@ -314,7 +337,7 @@ impl<'a> OfferWriter<'a> {
             .chain([
                 Arc::new(rows.boosts.finish()) as ArrayRef,
                 Arc::new(rows.held_out.finish()),
-                Arc::new(rows.reasons.finish()),
+                Arc::new(rows.reasons.finish()?),
             ])
             .collect(),
         )?;

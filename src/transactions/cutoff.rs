@@ -126,6 +126,20 @@ impl SampledCustomers {
         kept
     }
 
+    /// Rows of every channel up to each customer's last known day, by rank of the channel.
+    pub fn channel_rows(&self, last_day: impl Fn(usize) -> i64, channels: usize) -> Vec<u64> {
+        let mut counts = vec![0; channels];
+        for (customer, rows) in self.rows.iter().enumerate() {
+            let last = last_day(customer);
+            for row in rows.iter().take_while(|row| row.day() <= last) {
+                if let Some(count) = usize::try_from(row.channel).ok().and_then(|rank| counts.get_mut(rank)) {
+                    *count += 1;
+                }
+            }
+        }
+        counts
+    }
+
     /// The sample in units of at most about `rows_per_unit` rows, each customer's rows up to
     /// `last_day(customer)`; customers without a row by then are left out.
     pub fn until(

@@ -3,6 +3,7 @@
 use crate::engine::buckets::BucketError;
 use crate::engine::location::LocationError;
 use crate::engine::part::PartError;
+use crate::spelling::nearest;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 
@@ -58,13 +59,7 @@ impl InputError {
 
     pub(super) fn missing_column(path: &str, column: &str, key: &str, schema: &Schema) -> Self {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let lower = column.to_lowercase();
-        let nearest = names
-            .iter()
-            .map(|name| (strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &lower), *name))
-            .filter(|(likeness, _)| *likeness >= 0.5)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, name)| name.to_owned());
+        let nearest = nearest(column, names.iter().copied()).map(str::to_owned);
         Self::MissingColumn {
             path: path.to_owned(),
             column: column.to_owned(),

@@ -107,24 +107,25 @@ pub fn cut(plan: &Plan, config: &Config, packages: &[Package], engine: &Engine) 
     Cut { buckets, layout, has_money: prices || layout.amounts }
 }
 
-/// Reads everything once: good rows to buckets, bad rows to quarantine. Memory: the limit's share for
-/// resident rows, and a batch and 1,024 rows a bucket for each thread.
+/// Reads everything once: good rows to buckets, bad rows to quarantine. Memory: `resident` bytes of rows
+/// (the rest goes to scratch disk), and a batch and 1,024 rows a bucket for each thread.
 pub fn shuffle(
     plan: &Plan,
     packages: Option<Vec<Package>>,
     config: &Config,
     engine: &Engine,
+    resident: u64,
     scratch: &Scratch,
     folder: &RunFolder,
 ) -> Result<Transactions, InputError> {
     let sample = sample_customers(plan, engine)?;
     let kind = sample.kind.clone();
-    match shuffle_with(plan, packages.as_ref(), config, engine, scratch, folder, kind, &sample)? {
+    match shuffle_with(plan, packages.as_ref(), config, engine, resident, scratch, folder, kind, &sample)? {
         Some(transactions) => Ok(transactions),
         None => {
             // An id that the sample did not foresee: once more, with text keys.
             let kind = KeyKind::Text { prefix: keys::shared_prefix(&sample.texts) };
-            shuffle_with(plan, packages.as_ref(), config, engine, scratch, folder, kind, &sample)?
+            shuffle_with(plan, packages.as_ref(), config, engine, resident, scratch, folder, kind, &sample)?
                 .ok_or_else(InputError::lost_column)
         }
     }
@@ -136,6 +137,7 @@ fn shuffle_with(
     packages: Option<&Vec<Package>>,
     config: &Config,
     engine: &Engine,
+    resident: u64,
     scratch: &Scratch,
     folder: &RunFolder,
     kind: KeyKind,
@@ -144,12 +146,7 @@ fn shuffle_with(
     let cut = cut(plan, config, packages.map_or(&[], Vec::as_slice), engine);
     let layout = Layout { texts: matches!(kind, KeyKind::Text { .. }), ..cut.layout };
     let mut keys = sample.keys(&kind);
-    let buckets = Buckets::new(
-        splitters(&mut keys, cut.buckets),
-        layout,
-        engine.memory.resident_rows(),
-        scratch.clone(),
-    );
+    let buckets = Buckets::new(splitters(&mut keys, cut.buckets), layout, resident, scratch.clone());
     let settings = &config.transactions;
     let rules = Rules {
         layout,

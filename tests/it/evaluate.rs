@@ -224,6 +224,7 @@ fn what_cannot_be_tested_is_refused() {
     refused(&shop, &["--window", "soon"], "soon");
     refused(&shop, &["--protocol", "x"], "possible values: window, last-basket");
     refused(&shop, &["--min-days", "5"], "go with --protocol last-basket");
+    refused(&shop, &["--protocol", "last-basket", "--cutoffs", "2"], "go with --protocol window");
     refused(&shop, &["--customers", "0"], "0 is not in 1..");
     let nobody = ["--protocol", "last-basket", "--min-days", "1000"];
     refused(&shop, &nobody, "no customer has three baskets or more");

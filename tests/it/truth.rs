@@ -7,7 +7,8 @@ use packwise::numerics::agreement::adjusted_rand_index;
 use packwise::runs::manifest::Manifest;
 use std::collections::{HashMap, HashSet};
 
-const MADE: &str = r#"
+/// A configuration for what `generate` puts in `made`.
+pub const MADE: &str = r#"
 [catalogue]
 path = "made/packages.parquet"
 columns = { package = "PACKAGE_CODE", price = "PRICE", quota = "QUOTA", max_speed = "MAX_SPEED", min_speed = "MIN_SPEED", service_type = "SERVICE_TYPE", charging_type = "CHARGING_TYPE", validity = "VALIDITY" }

@@ -13,7 +13,6 @@ use crate::neighbours::pool::{self, Neighbourhood};
 use crate::recommendations::visit::Visitor;
 use crate::recommendations::{Fitted, RecommendationError};
 use crate::segments;
-use crate::segments::part_view::ranks;
 use crate::transactions::cutoff::{Cutoff, SampledCustomers};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -51,16 +50,7 @@ pub(in crate::pipeline) fn look(
         cases.sampled.iter().enumerate().map(|(number, at)| (sampled.id(*at), number)).collect();
     let blank = Profile { segment: 0, ln_usual: f32::NAN, near: None };
     let profiles = Mutex::new(vec![blank; cases.histories.len()]);
-    let ranks = ranks(&fitted.features);
-    let visitor = Visitor {
-        fitted,
-        ranks: &ranks,
-        columns: &[],
-        neighbours: config.neighbours.k,
-        scale: config.money.scale(),
-        engine,
-        folder,
-    };
+    let visitor = Visitor::new(fitted, config, engine, folder);
     let pools = fitted.neighbourhood.as_ref().map_or(&[][..], |found| &found.pools);
     workers::for_each(
         engine.threads,

@@ -3,7 +3,7 @@
 use crate::charts::{CurvePoint, MethodLine, MethodPoint, Role, accuracy_revenue, recall_by_k};
 use crate::engine::part::{PartWriter, RunFolder};
 use crate::error::Error;
-use crate::evaluate::judge::COMPARED_AT;
+use crate::evaluate::judge::compared_at;
 use crate::evaluate::report::{Backtest, Evaluation, PACKWISE, mean, methods, price_name};
 use crate::runs::Output;
 use crate::tables;
@@ -33,7 +33,7 @@ impl<'a> Report<'a> {
 }
 
 /// Writes table and charts into `folder`, then makes the evaluation visible. The chart of accuracy and
-/// revenue is of lists of ten; it is left out where they were not judged.
+/// revenue is of the lists that methods are compared at.
 pub(super) fn publish(evaluation: &Evaluation, output: &Output, folder: &RunFolder) -> Result<(), Error> {
     let batch = evaluation.batch().map_err(|source| Error::Arrow { action: "make a table", source })?;
     let mut writer = PartWriter::create(folder, tables::EVALUATION.name, 0, batch.schema())?;
@@ -41,9 +41,8 @@ pub(super) fn publish(evaluation: &Evaluation, output: &Output, folder: &RunFold
     writer.finish()?;
     let (lines, points, curve) = drawn(evaluation);
     folder.put("recall_by_k.svg", recall_by_k(&lines).into_bytes())?;
-    if evaluation.at.contains(&COMPARED_AT) {
-        folder.put("accuracy_revenue.svg", accuracy_revenue(&points, &curve).into_bytes())?;
-    }
+    let k = compared_at(&evaluation.at);
+    folder.put("accuracy_revenue.svg", accuracy_revenue(k, &points, &curve).into_bytes())?;
     output.publish_evaluation(&evaluation.id, Report::of(evaluation).json()?)?;
     Ok(())
 }
@@ -71,12 +70,13 @@ fn drawn(evaluation: &Evaluation) -> (Vec<MethodLine>, Vec<MethodPoint>, Vec<Cur
             .filter_map(|k| Some((*k, mean(evaluation, name, *k, |row| row.figures.recall)?)))
             .collect(),
     });
+    let k = compared_at(&evaluation.at);
     let points = names.iter().filter_map(|name| {
         Some(MethodPoint {
             name: name.clone(),
             role: role(name),
-            recall: mean(evaluation, name, COMPARED_AT, |row| row.figures.recall)?,
-            revenue: mean(evaluation, name, COMPARED_AT, |row| row.figures.revenue_recall)?,
+            recall: mean(evaluation, name, k, |row| row.figures.recall)?,
+            revenue: mean(evaluation, name, k, |row| row.figures.revenue_recall)?,
         })
     });
     let curve = evaluation.price_curve.iter().map(|point| CurvePoint {

@@ -199,8 +199,8 @@ impl<S: Candidates> Dual<'_, S> {
                 let least = 1e-9 * (1.0 + point.at.totals[row]) / point.temperature;
                 matrix[i * (n + 1)] += ridge * point.at.curvature[row * (size + 1)] + least;
             }
-            if let Ok(factor) = Cholesky::factor(matrix, n, 1) {
-                factor.solve_many(&mut step, 1, 1);
+            let factor = Cholesky::factor(matrix, n, 1);
+            if factor.and_then(|factor| factor.solve_many(&mut step, 1, 1)).is_ok() {
                 break;
             }
         }

@@ -1,0 +1,76 @@
+//! The widest instructions of the machine at hand, chosen when the program runs.
+
+/// The instruction set that the kernels use on this machine, for reports and benchmarks.
+pub fn instruction_set() -> &'static str {
+    match InstructionSet::detect() {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => "AVX2 and FMA",
+        InstructionSet::Portable => "portable",
+    }
+}
+
+/// Proof that the machine has an instruction set: only `available` makes values other than `Portable`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InstructionSet {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl InstructionSet {
+    /// Best first. The detection is cached by the standard library.
+    pub(super) fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let found = [
+            std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512),
+            (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
+                .then_some(Self::Avx2),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let found = [];
+        found.into_iter().flatten().chain([Self::Portable])
+    }
+
+    pub(super) fn detect() -> Self {
+        Self::available().next().unwrap_or(Self::Portable)
+    }
+}
+
+/// A loop to compile once for every instruction set: the same arithmetic on more values at once, so the
+/// results are the same (multiplications and additions are fused where `mul_add` says so and nowhere else). `run` must be `#[inline(always)]`, so that it
+/// becomes part of the function that enables the instructions.
+pub trait Kernel {
+    type Output;
+    fn run(self) -> Self::Output;
+}
+
+pub(super) fn dispatch<K: Kernel>(set: InstructionSet, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run()
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
+        kernel.run()
+    }
+    match set {
+        // SAFETY: the kernels are safe code; the only demand is that the processor has the enabled
+        // instructions, and these two values exist only where `available` has detected them.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => unsafe { with_avx512(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => unsafe { with_avx2(kernel) },
+        InstructionSet::Portable => kernel.run(),
+    }
+}
+
+/// Runs a kernel with the best instruction set of this machine.
+pub fn widest<K: Kernel>(kernel: K) -> K::Output {
+    dispatch(InstructionSet::detect(), kernel)
+}
