@@ -6,9 +6,13 @@ use packwise::affinities;
 use packwise::config::{Config, Layers, load};
 use packwise::engine::Engine;
 use packwise::engine::memory::Models;
-use packwise::engine::part::RunFolder;
+use packwise::engine::part::{PartWriter, RunFolder};
 use packwise::engine::progress::Progress;
 use packwise::engine::scratch::Scratch;
+use packwise::engine::session::BucketSession;
+use packwise::features::bucket::{BucketFailure, BucketTables, Context};
+use packwise::features::linear::Linear;
+use packwise::features::totals::Totals;
 use packwise::features::{self, Source, Units};
 use packwise::generate::{DEFAULT_START, Options, generate};
 use packwise::neighbours::pool;
@@ -18,6 +22,8 @@ use packwise::recommendations::model::ScoringModel;
 use packwise::recommendations::{self, Fitted};
 use packwise::segments;
 use packwise::transactions::cutoff::Cutoff;
+use packwise::transactions::quarantine::Rejected;
+use packwise::transactions::whole_customers::{Cleaner, WholeCustomers};
 use packwise::transactions::{self, Transactions};
 use std::path::Path;
 
@@ -81,8 +87,12 @@ impl Setting {
     }
 
     fn features(&self, transactions: &Transactions) -> features::Features {
-        let source =
-            Source { units: Units::Buckets, channel_rows: &transactions.channel_rows, sampler: None };
+        let source = Source {
+            units: Units::Buckets,
+            channel_rows: &transactions.channel_rows,
+            sampler: None,
+            observer: None,
+        };
         let cutoff = Cutoff::end(transactions);
         features::build(
             transactions,
@@ -95,6 +105,52 @@ impl Setting {
         )
         .expect("features")
     }
+}
+
+/// The kernels of the features stage over one bucket, in rows a second: sorting, the one reading and the
+/// queries that it stands for, and writing.
+fn feature_kernels(criterion: &mut Criterion) {
+    let dir = Scratch::temporary().expect("folder");
+    let setting = Setting::new(dir.path());
+    let transactions = setting.shuffle();
+    let cutoff = Cutoff::end(&transactions);
+    let rows = transactions.buckets.read(0).expect("reads");
+    let count = rows.len();
+    let context = Context::new(&transactions, &transactions.channel_rows, cutoff, &setting.config.features);
+    let whole = WholeCustomers::new(rows.clone(), &transactions, &mut Rejected::new(None, 0));
+    let mut totals = Totals::new(context.packages(), cutoff.day(), 28);
+    let mut linear = Linear::new(&context, true);
+    let mut group = criterion.benchmark_group("features of a bucket");
+    group.throughput(Throughput::Elements(count as u64));
+    let (mut cleaner, mut sorted) = (Cleaner::default(), WholeCustomers::empty());
+    group.bench_function(format!("sort and clean/{count}"), |bench| {
+        bench.iter(|| cleaner.clean(&rows, &transactions, &mut Rejected::new(None, 0), &mut sorted));
+    });
+    group.bench_function(format!("linear/{count}"), |bench| {
+        bench.iter(|| {
+            let mut sink = |_: &BucketTables| -> Result<(), BucketFailure> { Ok(()) };
+            linear.run(&whole, &mut totals, &mut sink).expect("makes features");
+        });
+    });
+    let session = BucketSession::new(None, setting.scratch.path()).expect("session");
+    group.sample_size(10);
+    group.bench_function(format!("sql/{count}"), |bench| {
+        bench.iter(|| context.run_sql(&whole, &session, setting.engine.runtime.handle()).expect("queries"));
+    });
+    let made = context.run_sql(&whole, &session, setting.engine.runtime.handle()).expect("queries");
+    for (table, batch) in [("customer_features", &made.features), ("customer_packages", &made.packages)] {
+        let size = batch.num_rows();
+        group.throughput(Throughput::Elements(size as u64));
+        group.bench_function(format!("write {table}/{size}"), |bench| {
+            bench.iter(|| {
+                let mut writer =
+                    PartWriter::create(&setting.folder, table, 0, batch.schema()).expect("creates");
+                writer.write(batch).expect("writes");
+                writer.finish().expect("ends")
+            });
+        });
+    }
+    group.finish();
 }
 
 fn stages(criterion: &mut Criterion) {
@@ -149,5 +205,5 @@ fn stages(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stages);
+criterion_group!(benches, feature_kernels, stages);
 criterion_main!(benches);

@@ -56,6 +56,9 @@ pub enum Command {
         after_help = "Examples:\n  packwise lookup -c config/telco.toml 905301234567\n  packwise lookup -c config/telco.toml 905301234567 --why DAT30-0001"
     )]
     Lookup(LookupArgs),
+    /// What the customers of a run are worth, on one page
+    #[command(after_help = "Example:\n  packwise value -c config/telco.toml")]
+    Value(ValueArgs),
     /// Marketing's rules: check them, or see what a change would do
     #[command(
         after_help = "Examples:\n  packwise policies -c config/telco.toml check\n  packwise policies -c config/telco.toml --policies changed.toml simulate"
@@ -150,6 +153,24 @@ pub struct RunArgs {
     /// Print the plan (stages, files, rows, bytes, buckets, predicted peak) and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Stop after a stage, for measurements; nothing is published
+    #[arg(long, value_enum, conflicts_with = "dry_run")]
+    pub until: Option<Until>,
+}
+
+/// Where a run may stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Until {
+    Features,
+}
+
+#[derive(Debug, Args)]
+pub struct ValueArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Run to read; the newest without it
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
 }
 
 #[derive(Debug, Args)]

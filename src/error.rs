@@ -13,6 +13,7 @@ use crate::recommendations::RecommendationError;
 use crate::runs::RunError;
 use crate::segments::SegmentError;
 use crate::transactions::InputError;
+use crate::value::ValueError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub enum Error {
     Policies(#[from] PolicyError),
     #[error("the backtest failed")]
     Evaluate(#[from] EvaluateError),
+    #[error("customers could not be valued")]
+    Value(#[from] ValueError),
     #[error(transparent)]
     Scratch(#[from] ScratchError),
     #[error(transparent)]
@@ -49,6 +52,8 @@ pub enum Error {
     NotReadOnly { statement: String },
     #[error("customer {customer} is not in run {run}")]
     UnknownCustomer { customer: String, run: String },
+    #[error("run {run} says nothing of the value of customers")]
+    NotValued { run: String },
     #[error("the publish gate holds the run back: {}", broken.join("; "))]
     Gate { broken: Vec<String> },
     #[error("cannot read the policy file {path}")]
@@ -139,6 +144,7 @@ impl Error {
                 "raise resources.memory, or lower neighbours.pool, segments.sample or resources.threads"
                     .into(),
             ),
+            Self::NotValued { .. } => Some("run again with value.enabled = true".into()),
             Self::Gate { .. } => Some(
                 "look at the offers with gate.mode=warn, or run `packwise evaluate` again on newer data"
                     .into(),

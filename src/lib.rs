@@ -25,3 +25,4 @@ pub mod segments;
 pub mod spelling;
 pub mod tables;
 pub mod transactions;
+pub mod value;

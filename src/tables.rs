@@ -1,8 +1,11 @@
 //! Every published table: columns, types, meaning, key and grain. Writers, readers, the manifest,
 //! `docs/tables.md` and the tests all go by this contract.
 
+mod value;
+
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
+pub use value::*;
 
 /// The type of a column, before it is known whether customer ids are integers or text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -377,6 +380,20 @@ pub const ALL: &[Table] = &[
     RECOMMENDATIONS,
     RECOMMENDATION_SHORTFALLS,
     POLICY_FUNNEL,
+    PURCHASE_SUMMARY,
+    RFM,
+    RFM_SCORES,
+    RFM_SEGMENTS,
+    RFM_MIGRATION,
+    CUSTOMER_VALUE,
+    VALUE_MODELS,
+    VALUE_BACKTEST,
+    VALUE_CALIBRATION,
+    VALUE_SEGMENTS,
+    VALUE_SEGMENT_SWEEP,
+    VALUE_TIERS,
+    MATRICES,
+    MATRIX_SCENARIOS,
     EVALUATION,
 ];
 

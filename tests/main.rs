@@ -40,3 +40,5 @@ mod scores;
 mod sql;
 #[path = "it/truth.rs"]
 mod truth;
+#[path = "it/value.rs"]
+mod value;

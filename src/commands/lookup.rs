@@ -48,6 +48,8 @@ pub struct Customer {
     offers: Vec<Map<String, Value>>,
     packages: Vec<Map<String, Value>>,
     shortfall: Vec<Map<String, Value>>,
+    /// What the customer is worth, with its RFM scores; empty if the run does not say.
+    value: Map<String, Value>,
 }
 
 /// Why a package is offered, or not, for a person.
@@ -115,6 +117,13 @@ pub async fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
     let mut packages = rows(&run.customer("customer_packages", id).await?)?;
     by(&mut packages, "weight", true);
     let segment = rows(&run.customer("customer_segments", id).await?)?.pop().unwrap_or_default();
+    let mut value = rows(&run.customer("customer_value", id).await?)?.pop().unwrap_or_default();
+    let rfm = rows(&run.customer("rfm", id).await?)?.pop().unwrap_or_default();
+    value.extend(
+        rfm.into_iter().filter(|(column, _)| column == "rfm" || column == "segment").map(|(column, cell)| {
+            (if column == "segment" { "rfm_segment".to_owned() } else { column }, cell)
+        }),
+    );
     Ok(Customer {
         id: id.to_owned(),
         description: describe(run, segment.get("segment").and_then(Value::as_i64)).await?,
@@ -123,6 +132,7 @@ pub async fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
         offers,
         packages,
         shortfall: rows(&run.customer("recommendation_shortfalls", id).await?)?,
+        value,
     })
 }
 
@@ -137,7 +147,7 @@ async fn describe(run: &PublishedRun, segment: Option<i64>) -> Result<Option<Str
     Ok(text)
 }
 
-fn rows(batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, Error> {
+pub(super) fn rows(batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, Error> {
     let failed = |source| Error::Arrow { action: "read the customer's rows", source };
     let mut writer = arrow::json::WriterBuilder::new()
         .with_explicit_nulls(true)
@@ -186,6 +196,7 @@ impl Customer {
             "packages": self.packages,
             "recommendations": self.offers,
             "shortfall": self.shortfall,
+            "value": self.value,
         })
     }
 
@@ -260,6 +271,12 @@ impl Customer {
             ],
             packages,
         ));
+        if !self.value.is_empty() {
+            let value = self.value.iter().filter(|(column, _)| *column != "customer_id");
+            let value = value.map(|(column, value)| vec![column.clone(), shown(Some(value))]).collect();
+            text.push_str(&render::heading("Value"));
+            text.push_str(&render::table(&[("figure", Align::Left), ("value", Align::Right)], value));
+        }
         text.push_str(&render::heading("Features"));
         text.push_str(&render::table(&[("feature", Align::Left), ("value", Align::Right)], features));
         text

@@ -11,6 +11,7 @@ mod query;
 pub mod render;
 mod run;
 mod runs;
+mod value;
 
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, Layers, load};
@@ -33,6 +34,7 @@ pub fn dispatch(cli: &Cli) -> Result<u8, Error> {
         Command::Policies(args) => policies::run(args, cli.json),
         Command::Query(args) => query::run(args, cli.json),
         Command::Lookup(args) => lookup::run(args, cli.json),
+        Command::Value(args) => value::run(args, cli.json),
         Command::Runs(args) => runs::run(args, cli.json),
         Command::Config(args) => config::run(args, cli.json),
         Command::Completions { shell } => {

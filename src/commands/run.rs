@@ -2,7 +2,7 @@
 
 use super::render::{self, Align};
 use super::{prepare, print};
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, Until};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -11,12 +11,22 @@ use crate::quantities::{format_bytes, format_count};
 use crate::recommendations::OfferFigures;
 use crate::runs::manifest::Manifest;
 use crate::transactions;
+use crate::value::report::ValueFigures;
 use chrono::Utc;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<u8, Error> {
     let (config, layers, engine) = prepare(&args.config, json)?;
     if args.dry_run {
         let text = plan(&config, &engine, json)?;
+        print(text.as_bytes())?;
+        return Ok(0);
+    }
+    if let Some(Until::Features) = args.until {
+        let (id, stages) = pipeline::features_only(&config, &engine, Utc::now())?;
+        let text = match json {
+            true => format!("{}\n", serde_json::json!({"run_id": id, "stages": stages})),
+            false => render::stages(&stages) + "Nothing was published\n",
+        };
         print(text.as_bytes())?;
         return Ok(0);
     }
@@ -96,6 +106,9 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
             ),
         });
     }
+    if let Some(value) = &quality.value {
+        text.push_str(&worth(value, &config.money.currency));
+    }
     if let Some(money) = quality.data.iter().find(|m| m.measure == "money").and_then(|m| m.text.as_ref())
         && money.starts_with("unknown")
     {
@@ -113,6 +126,27 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
     }
     text.push_str(&format!("published {} in {}\n", manifest.run_id, config.output));
     text
+}
+
+/// What the base is worth, in a line.
+fn worth(value: &ValueFigures, currency: &str) -> String {
+    match (value.alive, value.value) {
+        (Some(alive), Some(worth)) => format!(
+            "{} customers are expected to be still there, worth {} in {} months (`packwise value`)\n",
+            format_count(alive.round() as u64),
+            render::money(worth, currency),
+            value.months
+        ),
+        (Some(alive), None) => {
+            format!(
+                "{} customers are expected to be still there (`packwise value`)\n",
+                format_count(alive.round() as u64)
+            )
+        }
+        _ => {
+            value.notes.first().map_or_else(String::new, |note| format!("customers have no value: {note}\n"))
+        }
+    }
 }
 
 /// What rules took, if any did.

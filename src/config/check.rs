@@ -14,6 +14,11 @@ impl Check {
         self.problems.push(Problem { key: key.into(), value: value.to_string(), wanted: wanted.into() });
     }
 
+    /// A problem that says by itself what is wrong and what to do.
+    pub fn said(&mut self, key: &str, problem: impl Display) {
+        self.problem(key, "as given", problem.to_string());
+    }
+
     pub fn text(&mut self, key: &str, value: &str) -> String {
         if value.trim().is_empty() {
             self.problem(key, "\"\"", "is needed; set it in the configuration file or with --set");

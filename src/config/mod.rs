@@ -6,6 +6,7 @@ pub mod layers;
 pub mod resolve;
 mod settings;
 pub mod typed;
+mod value;
 
 pub use layers::Layers;
 pub use resolve::Config;

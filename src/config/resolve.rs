@@ -3,7 +3,7 @@
 
 use super::check::Check;
 pub use super::settings::*;
-use super::{ConfigError, typed};
+use super::{ConfigError, typed, value};
 use crate::evaluate::gate::{Gate, Mode};
 use crate::quantities::{self, DurationUnit, SpeedUnit, VolumeUnit};
 use chrono::NaiveDate;
@@ -24,6 +24,11 @@ impl Config {
             },
             max_rejected_share: check.share("contract.max_rejected_share", file.contract.max_rejected_share),
             features: Features {
+                engine: check.choice(
+                    "features.engine",
+                    &file.features.engine,
+                    &[("linear", FeatureEngine::Linear), ("sql", FeatureEngine::Sql)],
+                ),
                 half_life_days: check.positive("features.half_life_days", file.features.half_life_days),
                 channels: check.slots("features.channels", &file.features.channels),
                 service_types: check.slots("features.service_types", &file.features.service_types),
@@ -39,6 +44,7 @@ impl Config {
             recommendations: recommendations(&file.recommendations, &mut check),
             policies: optional(&file.policies.path),
             gate: gate(&file.gate, &mut check),
+            value: value::resolve(&file.value, file.money.decimals, &mut check),
             seed: file.run.seed,
         };
         if check.problems.is_empty() {

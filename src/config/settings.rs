@@ -23,6 +23,8 @@ pub struct Config {
     /// The policy file.
     pub policies: Option<String>,
     pub gate: Gate,
+    /// None: customers are not valued.
+    pub value: Option<crate::value::Settings>,
     pub seed: u64,
 }
 
@@ -129,10 +131,20 @@ impl Money {
 /// How features are made.
 #[derive(Debug, Clone)]
 pub struct Features {
+    pub engine: FeatureEngine,
     pub half_life_days: f64,
     pub channels: Vec<String>,
     pub service_types: Vec<String>,
     pub charging_types: Vec<String>,
+}
+
+/// What makes the features of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureEngine {
+    /// One reading of the sorted rows.
+    Linear,
+    /// The queries of `sql/`: the definition.
+    Sql,
 }
 
 /// How segments are fitted.

@@ -1,6 +1,10 @@
 //! The configuration as it is written: one struct a section, every key present because the defaults
 //! are merged in first. Ranges and combinations are checked in [`super::resolve`].
 
+use crate::value::matrices::MatrixEntry;
+use crate::value::matrices::scenario::ScenarioEntry;
+use crate::value::rfm::grid::SegmentEntry;
+use crate::value::tiers::TierEntry;
 use serde::Deserialize;
 
 /// All sections of a configuration file.
@@ -20,6 +24,7 @@ pub struct File {
     pub recommendations: Recommendations,
     pub policies: Policies,
     pub gate: Gate,
+    pub value: Value,
     pub run: Run,
 }
 
@@ -106,6 +111,7 @@ pub struct Contract {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Features {
+    pub engine: String,
     pub half_life_days: f64,
     pub channels: Vec<String>,
     pub service_types: Vec<String>,
@@ -201,4 +207,27 @@ pub struct Gate {
 #[serde(deny_unknown_fields)]
 pub struct Run {
     pub seed: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Value {
+    pub enabled: bool,
+    pub period: String,
+    pub model: String,
+    pub penalty: f64,
+    pub horizon_months: i64,
+    pub monthly_discount: f64,
+    pub holdout_days: i64,
+    pub sample: i64,
+    pub rfm: Rfm,
+    pub scenarios: ScenarioEntry,
+    pub matrices: Vec<MatrixEntry>,
+    pub tiers: Vec<TierEntry>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rfm {
+    pub segments: Vec<SegmentEntry>,
 }

@@ -7,6 +7,10 @@
 //! Rows are kept by column. They stay in memory up to a stated number of bytes; beyond it a bucket's
 //! rows are appended to its file on scratch disk.
 
+mod scatter;
+
+pub use scatter::Scatterer;
+
 use super::rows::{Layout, Rows};
 use super::scratch::Scratch;
 use std::fs::File;
@@ -17,9 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A bucket with fewer bytes than this in memory is not written out: small writes cost more than
 /// they free.
 const SMALLEST_SPILL: u64 = 64 << 10;
-/// Rows that a worker gathers for one bucket before it hands them over.
-const GATHER: usize = 1024;
-
 /// Why the shuffle failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} bucket file {path}")]
@@ -86,47 +87,51 @@ impl Buckets {
 
     /// A worker's own end of the shuffle.
     pub fn scatterer(&self) -> Scatterer<'_> {
-        Scatterer {
-            gathered: (0..self.count()).map(|_| Rows::default()).collect(),
-            positions: Vec::new(),
-            of_row: Vec::new(),
-            starts: vec![0; self.count() + 1],
-            buckets: self,
-        }
+        Scatterer::new(self)
     }
 
     /// All rows of a bucket, in no particular order. Takes them out: memory and file are freed.
     pub fn take(&self, bucket: usize) -> Result<Rows, BucketError> {
+        let mut all = Rows::default();
+        self.take_into(bucket, &mut all)?;
+        Ok(all)
+    }
+
+    /// As [`Buckets::take`], in the place of what `all` held: its memory is used again.
+    pub fn take_into(&self, bucket: usize, all: &mut Rows) -> Result<(), BucketError> {
         let Bucket { chunks, resident, rows, file } = std::mem::take(&mut *lock(&self.buckets[bucket]));
-        let mut all = Rows::with_capacity(rows as usize, self.layout);
+        all.clear();
+        all.reserve(rows as usize, self.layout);
         if let Some((mut file, path)) = file {
-            let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
-            file.seek(SeekFrom::Start(0)).map_err(fail)?;
-            let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-            while all.read(&mut reader).map_err(fail)? {}
+            append_file(all, &mut file, &path)?;
             let _ = std::fs::remove_file(&path);
         }
         for chunk in chunks {
             all.append(&chunk);
         }
         self.resident.fetch_sub(resident, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// As [`Buckets::take`], but the rows stay for another pass.
+    pub fn read(&self, bucket: usize) -> Result<Rows, BucketError> {
+        let mut all = Rows::default();
+        self.read_into(bucket, &mut all)?;
         Ok(all)
     }
 
-    /// All rows of a bucket as [`Buckets::take`] gives them, but they stay for another pass.
-    pub fn read(&self, bucket: usize) -> Result<Rows, BucketError> {
+    /// As [`Buckets::read`], in the place of what `all` held: its memory is used again.
+    pub fn read_into(&self, bucket: usize, all: &mut Rows) -> Result<(), BucketError> {
         let mut bucket = lock(&self.buckets[bucket]);
-        let mut all = Rows::with_capacity(bucket.rows as usize, self.layout);
+        all.clear();
+        all.reserve(bucket.rows as usize, self.layout);
         if let Some((file, path)) = &mut bucket.file {
-            let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
-            file.seek(SeekFrom::Start(0)).map_err(fail)?;
-            let mut reader = std::io::BufReader::with_capacity(1 << 20, &*file);
-            while all.read(&mut reader).map_err(fail)? {}
+            append_file(all, file, path)?;
         }
         for chunk in &bucket.chunks {
             all.append(chunk);
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Splits buckets of more than `most` rows between their customers, so that a sample of ids that
@@ -235,6 +240,15 @@ impl Buckets {
     }
 }
 
+/// Appends all rows of a bucket's file.
+fn append_file(all: &mut Rows, file: &mut File, path: &std::path::Path) -> Result<(), BucketError> {
+    let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
+    file.seek(SeekFrom::Start(0)).map_err(fail)?;
+    let mut reader = std::io::BufReader::with_capacity(1 << 20, &*file);
+    while all.read(&mut reader).map_err(fail)? {}
+    Ok(())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -249,64 +263,6 @@ pub fn splitters(keys: &mut [u64], parts: usize) -> Vec<u64> {
         .collect();
     found.dedup();
     found
-}
-
-/// Moves a worker's batches into the buckets. Memory: up to 1,024 rows a bucket.
-pub struct Scatterer<'a> {
-    buckets: &'a Buckets,
-    gathered: Vec<Rows>,
-    of_row: Vec<u16>,
-    positions: Vec<u32>,
-    starts: Vec<u32>,
-}
-
-impl Scatterer<'_> {
-    /// Hands over every row of a batch (fewer than 2³² rows).
-    pub fn scatter(&mut self, batch: &Rows) -> Result<(), BucketError> {
-        let splitters = &self.buckets.splitters;
-        let text_starts = batch.text_starts();
-        // Counting sort of row positions by bucket, then one gather a bucket and column.
-        self.starts.fill(0);
-        self.of_row.clear();
-        for key in &batch.keys {
-            let bucket = splitters.partition_point(|splitter| splitter <= key);
-            self.of_row.push(bucket as u16);
-            self.starts[bucket + 1] += 1;
-        }
-        for bucket in 0..self.buckets.count() {
-            self.starts[bucket + 1] += self.starts[bucket];
-        }
-        self.positions.resize(batch.len(), 0);
-        let mut next = self.starts.clone();
-        for (row, bucket) in self.of_row.iter().enumerate() {
-            let slot = &mut next[*bucket as usize];
-            self.positions[*slot as usize] = row as u32;
-            *slot += 1;
-        }
-        for bucket in 0..self.buckets.count() {
-            let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-            if range.is_empty() {
-                continue;
-            }
-            let gathered = &mut self.gathered[bucket];
-            gathered.gather(batch, &self.positions[range], &text_starts);
-            if gathered.len() >= GATHER {
-                let rows = std::mem::take(gathered).shrink();
-                self.buckets.push(bucket, rows)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands over what is still gathered.
-    pub fn finish(&mut self) -> Result<(), BucketError> {
-        for (bucket, gathered) in self.gathered.iter_mut().enumerate() {
-            if !gathered.is_empty() {
-                self.buckets.push(bucket, std::mem::take(gathered).shrink())?;
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

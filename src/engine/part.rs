@@ -1,7 +1,10 @@
 //! Parquet files of published tables: bounded writers and readers.
 //!
 //! A table is a folder of parts, each written by one worker in one go. A part carries its page index,
-//! and a bloom filter on the customer, so that a lookup reads a page or two of one file.
+//! and a bloom filter on the customer, so that a lookup reads a page or two of one file. How columns are
+//! stored: `part/storage.rs`.
+
+mod storage;
 
 use super::input::Input;
 use super::location::{InputFile, Location};
@@ -14,11 +17,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
@@ -26,10 +25,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Rows of a row group: bounds the writer's memory (it holds one encoded group) and a lookup's read.
-const GROUP_ROWS: usize = 131_072;
-/// Rows of a data page: what a point lookup decodes.
-const PAGE_ROWS: usize = 8_192;
 /// Rows of a batch when a part is read back.
 pub const BATCH_ROWS: usize = 16_384;
 
@@ -182,11 +177,9 @@ impl PartWriter {
             hash: blake3::Hasher::new(),
             bytes: 0,
         };
-        let first = schema.fields().first();
-        let customers = first.filter(|field| field.name() == "customer_id").map(|field| field.data_type());
-        let by_customer = customers.is_some();
+        let by_customer = schema.fields().first().is_some_and(|field| field.name() == "customer_id");
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(customers))
+            .with_properties(storage::properties(table, &schema))
             // Without it readers would get Arrow's dictionary types back instead of plain text.
             .with_skip_arrow_metadata(true);
         let writer =
@@ -263,36 +256,6 @@ async fn upload(
     }
     upload.finish().await?;
     Ok(())
-}
-
-fn properties(customers: Option<&DataType>) -> WriterProperties {
-    let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by(format!("packwise {}", env!("CARGO_PKG_VERSION")));
-    if let Some(data_type) = customers {
-        let customer = ColumnPath::from("customer_id");
-        // Sorted ids differ little from one to the next: deltas are smaller and quicker than a dictionary.
-        let encoding = match data_type {
-            DataType::Int64 => Encoding::DELTA_BINARY_PACKED,
-            _ => Encoding::DELTA_BYTE_ARRAY,
-        };
-        builder = builder
-            .set_column_dictionary_enabled(customer.clone(), false)
-            .set_column_encoding(customer.clone(), encoding)
-            .set_sorting_columns(Some(vec![SortingColumn {
-                column_idx: 0,
-                descending: false,
-                nulls_first: false,
-            }]))
-            .set_column_statistics_enabled(customer.clone(), EnabledStatistics::Page)
-            .set_column_bloom_filter_enabled(customer.clone(), true)
-            .set_column_bloom_filter_max_ndv(customer, GROUP_ROWS as u64);
-    }
-    builder.build()
 }
 
 /// A customer id as text.

@@ -75,18 +75,22 @@ impl Rows {
     }
 
     pub(super) fn with_capacity(rows: usize, layout: Layout) -> Self {
+        let mut empty = Self::default();
+        empty.reserve(rows, layout);
+        empty
+    }
+
+    /// Makes room for `rows` more rows.
+    pub(super) fn reserve(&mut self, rows: usize, layout: Layout) {
         let optional = |on: bool| if on { rows } else { 0 };
-        Self {
-            keys: Vec::with_capacity(rows),
-            seconds: Vec::with_capacity(rows),
-            packages: Vec::with_capacity(rows),
-            channels: Vec::with_capacity(rows),
-            amounts: Vec::with_capacity(optional(layout.amounts)),
-            quantities: Vec::with_capacity(optional(layout.quantities)),
-            transactions: Vec::with_capacity(optional(layout.transactions)),
-            text_lengths: Vec::with_capacity(optional(layout.texts)),
-            text_bytes: Vec::new(),
-        }
+        self.keys.reserve_exact(rows);
+        self.seconds.reserve_exact(rows);
+        self.packages.reserve_exact(rows);
+        self.channels.reserve_exact(rows);
+        self.amounts.reserve_exact(optional(layout.amounts));
+        self.quantities.reserve_exact(optional(layout.quantities));
+        self.transactions.reserve_exact(optional(layout.transactions));
+        self.text_lengths.reserve_exact(optional(layout.texts));
     }
 
     /// Gives back what growing has reserved: rows that stay in memory must take what they are counted as.

@@ -1,35 +1,51 @@
 //! Stage 2: buckets to `customer_features`, `customer_packages` and `packages`, and the bounded
 //! summaries that models are fitted on.
+//!
+//! | file | does |
+//! |---|---|
+//! | [`bucket`] | what features are made from besides the rows |
+//! | [`linear`] | a bucket in one reading |
+//! | [`sql`] | a bucket through the queries: the definition and the reference |
+//! | [`makers`] | the engine of the configuration, one a worker |
+//! | [`totals`] | what was bought of each package |
+//! | [`sampling`] | the sample of customers |
+//! | [`package_table`] | the table `packages` |
+//! | [`behaviour`], [`slots`] | which features describe behaviour; which values get a column |
 
 pub mod behaviour;
 pub mod bucket;
+#[cfg(test)]
+mod conformance;
+pub mod linear;
+pub mod makers;
+mod package_table;
+pub mod sampling;
 pub mod slots;
+pub mod sql;
+pub mod totals;
 
 use crate::config::Config;
 use crate::engine::buckets::BucketError;
-use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder, id_text};
+use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
+use crate::engine::rows::Rows;
 use crate::engine::scratch::Scratch;
-use crate::engine::session::BucketSession;
 use crate::engine::{Engine, workers};
 use crate::numerics::sample::HashSample;
 use crate::tables;
 use crate::transactions::catalogue::{Package, price_tiers};
 use crate::transactions::cutoff::{CustomerSampler, Cutoff};
 use crate::transactions::quarantine::{QuarantineWriter, Rejected};
-use crate::transactions::times::DAY;
-use crate::transactions::whole_customers::{Cleaned, WholeCustomers};
+use crate::transactions::whole_customers::{Cleaned, Cleaner, WholeCustomers};
 use crate::transactions::{InputError, Transactions};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use behaviour::BehaviourColumn;
-use bucket::{BucketFailure, Context};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-
-const MICROS_PER_DAY: i64 = 86_400_000_000;
+use bucket::{BucketFailure, BucketTables, Context};
+use makers::Maker;
+pub use sampling::{as_floats, run_length};
+use std::sync::Mutex;
+use totals::Totals;
+pub use totals::{PackageTotals, RECENT, recent_days};
 
 /// Why features could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -65,29 +81,10 @@ pub struct SampledCustomer {
     pub revenue: i64,
 }
 
-/// Windows of days before the cut-off in which purchases of every package are counted apart.
-pub const RECENT: usize = 2;
-
-/// Days of the windows of [`RECENT`]: three and twelve times the window that scores speak of. What sold
-/// in a span no longer than the window itself says more of what is over than of what comes: on grocery
-/// purchases of four weeks it cost 2 % of the recall.
-pub fn recent_days(window_days: u32) -> [i64; RECENT] {
-    [3, 12].map(|times| i64::from(window_days) * times)
-}
-
-/// What was bought of one package.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PackageTotals {
-    pub purchases: i64,
-    pub customers: u64,
-    /// Customers that bought it on more than one day.
-    pub repeat_customers: u64,
-    /// Baskets (a customer's day) with it in the last days, by window of [`recent_days`].
-    pub recent: [i64; RECENT],
-    /// Minor units.
-    pub revenue: i64,
-    /// Microseconds since 1970 of the last row.
-    pub last: Option<i64>,
+/// Sees the whole customers of every unit on the way, up to the cut-off.
+pub trait Observer: Sync {
+    /// Called once for each unit with customers, from any thread; its parts have this number.
+    fn unit(&self, number: usize, whole: &WholeCustomers) -> Result<(), FeatureError>;
 }
 
 /// What features are made of, up to a cut-off.
@@ -97,6 +94,7 @@ pub struct Source<'a> {
     pub channel_rows: &'a [u64],
     /// Takes in whole customers on the way, with what they did after the cut-off.
     pub sampler: Option<Mutex<CustomerSampler>>,
+    pub observer: Option<&'a dyn Observer>,
 }
 
 /// Where the customers come from.
@@ -121,21 +119,32 @@ impl Units {
         }
     }
 
+    /// Puts a unit, sorted and cleaned, in the place of what `whole` held; false if it was taken before.
     fn take(
         &self,
         number: usize,
         transactions: &Transactions,
         rejected: &mut Rejected,
-    ) -> Result<Option<WholeCustomers>, BucketError> {
-        let rows = match self {
-            Self::Buckets => transactions.buckets.take(number)?,
-            Self::BucketsAgain => transactions.buckets.read(number)?,
+        buffers: &mut Buffers,
+    ) -> Result<bool, BucketError> {
+        match self {
+            Self::Buckets => transactions.buckets.take_into(number, &mut buffers.rows)?,
+            Self::BucketsAgain => transactions.buckets.read_into(number, &mut buffers.rows)?,
             Self::Customers(units) => {
-                return Ok(units[number].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+                let unit = units[number].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                return Ok(unit.map(|unit| buffers.whole = unit).is_some());
             }
-        };
-        Ok(Some(WholeCustomers::new(rows, transactions, rejected)))
+        }
+        buffers.cleaner.clean(&buffers.rows, transactions, rejected, &mut buffers.whole);
+        Ok(true)
     }
+}
+
+/// What a worker keeps from one unit to the next, so that memory is taken once.
+struct Buffers {
+    rows: Rows,
+    cleaner: Cleaner,
+    whole: WholeCustomers,
 }
 
 /// Features of the whole base: the published files in the order of customers, and the summaries.
@@ -175,24 +184,19 @@ pub struct FeatureParts {
     pub packages: PartFile,
 }
 
-/// State that all workers add to. Sums are of integers, so their order does not matter.
-struct Shared {
-    totals: Mutex<Vec<PackageTotals>>,
-    sample: Mutex<HashSample<SampledCustomer>>,
-}
-
-#[derive(Default)]
-struct Worker {
+/// One worker: its engine, its memory, and what it has made.
+struct Worker<'a> {
+    maker: Maker<'a>,
+    buffers: Buffers,
+    totals: Totals,
     parts: Vec<(usize, FeatureParts)>,
     cleaned: Cleaned,
     customers: u64,
-    purchases: i64,
-    revenue: i64,
     customer_packages: u64,
 }
 
-/// Makes the features of every unit from what happened up to the cut-off. Memory: a unit for each
-/// thread, and the samples.
+/// Makes the features of every unit from what happened up to the cut-off. Memory: a unit and one row
+/// group of each table for each thread, and the samples.
 pub fn build(
     transactions: &Transactions,
     source: &Source,
@@ -202,24 +206,35 @@ pub fn build(
     scratch: &Scratch,
     folder: &RunFolder,
 ) -> Result<Features, FeatureError> {
-    let context = Context::new(transactions, source.channel_rows, cutoff, &config.features)?;
+    let context = Context::new(transactions, source.channel_rows, cutoff, &config.features);
     let behaviour = behaviour::columns(&context);
-    let shared = Shared {
-        totals: Mutex::new(vec![PackageTotals::default(); transactions.packages.len()]),
-        sample: Mutex::new(HashSample::new(config.segments.sample, config.seed)),
-    };
+    let none_bought =
+        Totals::new(transactions.packages.len(), cutoff.day(), config.recommendations.window_days);
+    let sample = Mutex::new(HashSample::new(config.segments.sample, config.seed));
     let late = QuarantineWriter::new(folder, 1);
-    let session = || {
-        let pool = engine.memory.per_bucket(engine.threads);
-        BucketSession::new(Some(pool), scratch.path())
-            .map(|session| (session, Worker::default()))
-            .map_err(|source| FeatureError::Engine(Box::new(source)))
+    let start = || {
+        Ok(Worker {
+            maker: Maker::new(config.features.engine, &context, engine, scratch)?,
+            buffers: Buffers {
+                rows: Rows::default(),
+                cleaner: Cleaner::default(),
+                whole: WholeCustomers::empty(),
+            },
+            totals: none_bought.clone(),
+            parts: Vec::new(),
+            cleaned: Cleaned::default(),
+            customers: 0,
+            customer_packages: 0,
+        })
     };
-    let work = |session: &BucketSession, worker: &mut Worker, number: usize| -> Result<(), FeatureError> {
+    let work = |worker: &mut Worker, number: usize| -> Result<(), FeatureError> {
         let mut rejected = Rejected::new(None, 0);
-        let taken = source.units.take(number, transactions, &mut rejected)?;
+        let is_here = source.units.take(number, transactions, &mut rejected, &mut worker.buffers)?;
         late.finish_unit(number, &mut rejected)?;
-        let Some(whole) = taken else { return Ok(()) };
+        if !is_here {
+            return Ok(());
+        }
+        let whole = std::mem::replace(&mut worker.buffers.whole, WholeCustomers::empty());
         let read = whole.len() as u64 + whole.cleaned.removed();
         worker.cleaned.merge(whole.cleaned);
         if let Some(sampler) = &source.sampler {
@@ -227,37 +242,21 @@ pub fn build(
         }
         let whole = whole.until(cutoff);
         if !whole.is_empty() {
-            add_recent(&whole, cutoff, config.recommendations.window_days, &shared.totals);
-            let made = context
-                .run(&whole, session, engine.runtime.handle())
-                .map_err(|source| FeatureError::Features { bucket: number, source: Box::new(source) })?;
-            drop(whole);
-            let write = |table: &str, batch: &RecordBatch| -> Result<PartFile, PartError> {
-                let mut writer = PartWriter::create(folder, table, number, batch.schema())?;
-                writer.write(batch)?;
-                writer.finish()
-            };
-            let parts = FeatureParts {
-                features: write(tables::CUSTOMER_FEATURES.name, &made.features)?,
-                packages: write(tables::CUSTOMER_PACKAGES.name, &made.packages)?,
-            };
-            worker.parts.push((number, parts));
-            worker.customers += made.features.num_rows() as u64;
-            worker.customer_packages += made.packages.num_rows() as u64;
-            worker.purchases += integers(&made.features, "purchases")?.values().iter().sum::<i64>();
-            worker.revenue += made.packages_minor.values().iter().sum::<i64>();
-            add_totals(&made.packages, &made.packages_minor, &shared.totals)?;
-            offer_sample(&made.features, &made.packages, &made.packages_minor, &behaviour, &shared.sample);
+            if let Some(observer) = source.observer {
+                observer.unit(number, &whole)?;
+            }
+            worker.make(&whole, number, folder, &context, &behaviour, &sample)?;
         }
+        worker.buffers.whole = whole;
         engine.progress.advance(read);
         Ok(())
     };
     let states = workers::for_each(
         engine.threads,
         source.units.count(transactions),
-        || session().map_err(Some),
+        || start().map_err(Some),
         |state, number| match state {
-            Ok((session, worker)) => work(session, worker, number).inspect_err(|_| late.stop()),
+            Ok(worker) => work(worker, number).inspect_err(|_| late.stop()),
             Err(error) => {
                 late.stop();
                 Err(error.take().unwrap_or(FeatureError::Input(InputError::NoValidRows { rows: 0 })))
@@ -265,48 +264,30 @@ pub fn build(
         },
     )?;
 
-    let mut all = Worker::default();
-    for (_, mut worker) in states.into_iter().flatten() {
-        all.parts.append(&mut worker.parts);
-        all.cleaned.merge(worker.cleaned);
-        all.customers += worker.customers;
-        all.purchases += worker.purchases;
-        all.revenue += worker.revenue;
-        all.customer_packages += worker.customer_packages;
+    let (mut totals, mut parts, mut cleaned) = (none_bought.clone(), Vec::new(), Cleaned::default());
+    let (mut customers, mut customer_packages) = (0, 0);
+    for mut worker in states.into_iter().flatten() {
+        totals.merge(&worker.totals);
+        parts.append(&mut worker.parts);
+        cleaned.merge(worker.cleaned);
+        customers += worker.customers;
+        customer_packages += worker.customer_packages;
     }
-    all.parts.sort_by_key(|(number, _)| *number);
-    if all.customers == 0 {
+    parts.sort_by_key(|(number, _)| *number);
+    if customers == 0 {
         return Err(InputError::NoValidRows { rows: transactions.counts.rows }.into());
     }
-    let package_totals = shared.totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut packages = transactions.packages.clone();
-    if !transactions.has_catalogue || packages.iter().all(|package| package.price.is_none()) {
-        // Without list prices, what was paid on average stands for the price.
-        for (package, totals) in packages.iter_mut().zip(&package_totals) {
-            if transactions.has_money && totals.purchases > 0 && totals.revenue >= 0 {
-                package.price = Some((totals.revenue as f64 / totals.purchases as f64).round() as i64);
-            }
-        }
-    }
+    let package_totals = totals.into_packages();
+    let packages = package_table::priced(&transactions.packages, &package_totals, transactions.has_money);
     let price_tiers = price_tiers(&packages);
-    let retired: Vec<bool> = packages
-        .iter()
-        .zip(&package_totals)
-        .map(|(package, totals)| {
-            let last_day = totals.last.map(|micros| micros.div_euclid(MICROS_PER_DAY));
-            let unsold = config
-                .recommendations
-                .retired_after_days
-                .is_some_and(|days| last_day.is_none_or(|day| cutoff.day() - day >= i64::from(days)));
-            package.retired || unsold
-        })
-        .collect();
-    let table = package_batch(&packages, &price_tiers, &package_totals, &retired, transactions.scale)?;
+    let unsold = config.recommendations.retired_after_days;
+    let retired = package_table::retired(&packages, &package_totals, unsold, cutoff.day());
+    let table = package_table::batch(&packages, &price_tiers, &package_totals, &retired, transactions.scale)?;
     let mut writer = PartWriter::create(folder, tables::PACKAGES.name, 0, table.schema())?;
     writer.write(&table)?;
-    let sample = shared.sample.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let sample = sample.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(Features {
-        parts: all.parts.into_iter().map(|(_, parts)| parts).collect(),
+        parts: parts.into_iter().map(|(_, parts)| parts).collect(),
         schema: context.features_schema(),
         package_table: writer.finish()?,
         package_batch: table,
@@ -315,173 +296,65 @@ pub fn build(
         sample: sample.into_sorted().into_iter().map(|sampled| sampled.payload).collect(),
         packages,
         price_tiers,
+        purchases: package_totals.iter().map(|totals| totals.purchases).sum(),
+        revenue: package_totals.iter().map(|totals| totals.revenue).sum(),
         package_totals,
         retired,
-        cleaned: all.cleaned,
-        customers: all.customers,
-        purchases: all.purchases,
-        revenue: all.revenue,
-        customer_packages: all.customer_packages,
+        cleaned,
+        customers,
+        customer_packages,
         customer_type: transactions.customer_type,
         as_of_day: cutoff.day(),
     })
 }
 
-fn integers<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array, ArrowError> {
-    batch
-        .column_by_name(name)
-        .and_then(|column| column.as_primitive_opt::<Int64Type>())
-        .ok_or_else(|| ArrowError::SchemaError(format!("no column {name} of integers")))
-}
-
-fn add_totals(
-    packages: &RecordBatch,
-    minor: &Int64Array,
-    totals: &Mutex<Vec<PackageTotals>>,
-) -> Result<(), ArrowError> {
-    let ranks = packages.column(1).as_dictionary::<Int32Type>().keys();
-    let times = integers(packages, "times")?;
-    let first = packages.column(4).as_primitive::<TimestampMicrosecondType>();
-    let last = packages.column(5).as_primitive::<TimestampMicrosecondType>();
-    let day = |micros: i64| micros.div_euclid(MICROS_PER_DAY);
-    let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for row in 0..packages.num_rows() {
-        let total = &mut totals[ranks.value(row) as usize];
-        let times = times.value(row);
-        total.purchases += times;
-        total.customers += u64::from(times > 0);
-        total.repeat_customers += u64::from(times > 1 && day(first.value(row)) < day(last.value(row)));
-        total.revenue += minor.value(row);
-        total.last = total.last.max(Some(last.value(row)));
-    }
-    Ok(())
-}
-
-/// Counts the baskets of the last days that hold each package.
-fn add_recent(whole: &WholeCustomers, cutoff: Cutoff, window_days: u32, totals: &Mutex<Vec<PackageTotals>>) {
-    let windows = recent_days(window_days);
-    let longest = windows.into_iter().max().unwrap_or(0);
-    let mut counts: HashMap<i32, [i64; RECENT]> = HashMap::new();
-    // Once a customer and day: three in one basket say no more of what is in demand than one.
-    let (mut basket, mut of_day) = (None, Vec::new());
-    for row in 0..whole.len() {
-        let day = i64::from(whole.seconds[row]) / DAY;
-        let age = cutoff.day() - day;
-        let (customer, package) = (whole.customers[row], whole.packages[row]);
-        if basket != Some((customer, day)) {
-            basket = Some((customer, day));
-            of_day.clear();
-        }
-        let is_purchase = whole.amounts[row] >= 0 && whole.quantities[row] >= 0.0;
-        if age < longest && is_purchase && !of_day.contains(&package) {
-            of_day.push(package);
-            let recent = counts.entry(package).or_default();
-            for (count, days) in recent.iter_mut().zip(windows) {
-                *count += i64::from(age < days);
-            }
-        }
-    }
-    let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for (package, recent) in counts {
-        let total = &mut totals[package as usize].recent;
-        total.iter_mut().zip(recent).for_each(|(total, count)| *total += count);
+impl Worker<'_> {
+    /// Makes, writes and samples the tables of one unit.
+    fn make(
+        &mut self,
+        whole: &WholeCustomers,
+        number: usize,
+        folder: &RunFolder,
+        context: &Context,
+        behaviour: &[BehaviourColumn],
+        sample: &Mutex<HashSample<SampledCustomer>>,
+    ) -> Result<(), FeatureError> {
+        let (features, packages) = (context.features_schema(), context.packages_schema());
+        let mut features = PartWriter::create(folder, tables::CUSTOMER_FEATURES.name, number, features)?;
+        let mut packages = PartWriter::create(folder, tables::CUSTOMER_PACKAGES.name, number, packages)?;
+        let (customers, customer_packages) = (&mut self.customers, &mut self.customer_packages);
+        let mut sink = |tables: &BucketTables| -> Result<(), MakeError> {
+            features.write(&tables.features)?;
+            packages.write(&tables.packages)?;
+            *customers += tables.features.num_rows() as u64;
+            *customer_packages += tables.packages.num_rows() as u64;
+            sampling::offer(tables, behaviour, sample);
+            Ok(())
+        };
+        self.maker.make(whole, &mut self.totals, &mut sink).map_err(|error| match error {
+            MakeError::Bucket(source) => FeatureError::Features { bucket: number, source: Box::new(source) },
+            MakeError::Part(source) => FeatureError::Part(source),
+        })?;
+        let parts = FeatureParts { features: features.finish()?, packages: packages.finish()? };
+        self.parts.push((number, parts));
+        Ok(())
     }
 }
 
-/// Offers every customer of a bucket to the sample; what it would hold is made only if it gets in.
-fn offer_sample(
-    features: &RecordBatch,
-    packages: &RecordBatch,
-    minor: &Int64Array,
-    behaviour: &[BehaviourColumn],
-    sample: &Mutex<HashSample<SampledCustomer>>,
-) {
-    let columns: Vec<Float64Array> =
-        behaviour.iter().map(|column| as_floats(features, &column.name)).collect();
-    let ids = features.column(0);
-    let owners = packages.column(0);
-    let ranks = packages.column(1).as_dictionary::<Int32Type>().keys();
-    let weights = packages.column(6).as_primitive::<Float64Type>();
-    let mut start = 0;
-    let mut sample = sample.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for row in 0..features.num_rows() {
-        let end = start + run_length(ids, row, owners, start);
-        let range = start..end;
-        start = end;
-        let id = id_text(ids.as_ref(), row);
-        sample.offer(id.as_bytes(), || SampledCustomer {
-            id: id.as_bytes().into(),
-            behaviour: columns
-                .iter()
-                .map(|column| if column.is_valid(row) { column.value(row) as f32 } else { f32::NAN })
-                .collect(),
-            packages: range
-                .clone()
-                .filter(|at| weights.value(*at) > 0.0)
-                .map(|at| (ranks.value(at) as u32, weights.value(at) as f32))
-                .collect(),
-            revenue: range.map(|at| minor.value(at)).sum(),
-        });
+/// Why a unit's tables could not be made or written.
+enum MakeError {
+    Bucket(BucketFailure),
+    Part(PartError),
+}
+
+impl From<BucketFailure> for MakeError {
+    fn from(failure: BucketFailure) -> Self {
+        Self::Bucket(failure)
     }
 }
 
-/// How many rows of `owners` from `start` on belong to customer `row` of `ids`; both are sorted.
-pub fn run_length(ids: &ArrayRef, row: usize, owners: &ArrayRef, start: usize) -> usize {
-    match (ids.as_primitive_opt::<Int64Type>(), owners.as_primitive_opt::<Int64Type>()) {
-        (Some(ids), Some(owners)) => {
-            let id = ids.value(row);
-            owners.values()[start..].iter().take_while(|owner| **owner == id).count()
-        }
-        _ => {
-            let (ids, owners) = (ids.as_string::<i32>(), owners.as_string::<i32>());
-            let id = ids.value(row);
-            (start..owners.len()).take_while(|at| owners.value(*at) == id).count()
-        }
+impl From<PartError> for MakeError {
+    fn from(error: PartError) -> Self {
+        Self::Part(error)
     }
-}
-
-/// A column of numbers as floats.
-pub fn as_floats(batch: &RecordBatch, name: &str) -> Float64Array {
-    match batch.column_by_name(name) {
-        Some(column) => match arrow::compute::cast(column, &arrow::datatypes::DataType::Float64) {
-            Ok(cast) => cast.as_primitive::<Float64Type>().clone(),
-            Err(_) => Float64Array::new_null(batch.num_rows()),
-        },
-        None => Float64Array::new_null(batch.num_rows()),
-    }
-}
-
-fn package_batch(
-    packages: &[Package],
-    tiers: &[Option<i64>],
-    totals: &[PackageTotals],
-    retired: &[bool],
-    scale: f64,
-) -> Result<RecordBatch, ArrowError> {
-    let floats = |values: &mut dyn Iterator<Item = Option<f64>>| {
-        Arc::new(values.collect::<Float64Array>()) as ArrayRef
-    };
-    let texts = |values: &mut dyn Iterator<Item = Option<&str>>| {
-        Arc::new(values.collect::<StringArray>()) as ArrayRef
-    };
-    let last = totals.iter().map(|t| t.last.map(|micros| micros.div_euclid(MICROS_PER_DAY) as i32));
-    RecordBatch::try_new(
-        tables::PACKAGES.schema(tables::CustomerType::Text),
-        vec![
-            texts(&mut packages.iter().map(|p| Some(p.code.as_str()))),
-            floats(&mut packages.iter().map(|p| p.price.map(|minor| minor as f64 / scale))),
-            Arc::new(Int64Array::from(tiers.to_vec())),
-            floats(&mut packages.iter().map(|p| p.quota_mb)),
-            floats(&mut packages.iter().map(|p| p.max_speed_mbps)),
-            floats(&mut packages.iter().map(|p| p.min_speed_mbps)),
-            texts(&mut packages.iter().map(|p| p.service_type.as_deref())),
-            texts(&mut packages.iter().map(|p| p.charging_type.as_deref())),
-            floats(&mut packages.iter().map(|p| p.validity_days)),
-            Arc::new(BooleanArray::from(retired.to_vec())),
-            Arc::new(Int64Array::from_iter_values(totals.iter().map(|t| t.purchases))),
-            Arc::new(Int64Array::from_iter_values(totals.iter().map(|t| t.customers as i64))),
-            floats(&mut totals.iter().map(|t| Some(t.revenue as f64 / scale))),
-            Arc::new(last.collect::<Date32Array>()),
-        ],
-    )
 }

@@ -43,6 +43,12 @@ impl Slots {
         names.map(|name| name.map_or(0, |name| slots.get(name).copied().unwrap_or(OTHER))).collect()
     }
 
+    /// For every used slot: its number, and its published column.
+    pub fn used(&self) -> Vec<(usize, String)> {
+        let numbers = (1..=self.values.len()).chain(self.has_other.then_some(OTHER as usize));
+        numbers.zip(self.columns()).map(|(slot, (_, name, _))| (slot, name)).collect()
+    }
+
     /// For every used slot: its column in the SQL, its published column, and the value.
     pub fn columns(&self) -> Vec<(String, String, String)> {
         let mut used: HashMap<String, usize> = HashMap::new();
@@ -74,7 +80,7 @@ impl Slots {
 }
 
 /// A value as part of a column name.
-fn slug(value: &str) -> String {
+pub(crate) fn slug(value: &str) -> String {
     let mut name = String::new();
     for character in value.to_lowercase().chars() {
         if character.is_alphanumeric() {

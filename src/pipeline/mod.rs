@@ -9,11 +9,12 @@ use crate::charts;
 use crate::config::{Config, Layers};
 use crate::engine::Engine;
 use crate::engine::memory::peak_resident_bytes;
-use crate::engine::part::{PartFile, PartWriter, RunFolder};
+use crate::engine::part::{PartFile, PartReader, PartWriter, RunFolder};
+use crate::engine::progress::StageFigures;
 use crate::engine::scratch::Scratch;
 use crate::error::Error;
 use crate::evaluate::gate::{self, Mode};
-use crate::features::{self, Features, Source, Units};
+use crate::features::{self, Features, Observer, Source, Units};
 use crate::neighbours::pool;
 use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile};
 use crate::recommendations::explain::Explanation;
@@ -32,7 +33,9 @@ use crate::transactions::source::Plan;
 use crate::transactions::times::date_of;
 use crate::transactions::whole_customers::{Cleaned, WholeCustomers};
 use crate::transactions::{self, Transactions};
-use arrow::array::RecordBatch;
+use crate::value::collect::Collector;
+use crate::value::{self, Previous, Value};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, SecondsFormat, Utc};
 use fit::Bench;
@@ -84,15 +87,18 @@ struct Prepared {
     fitted: Fitted,
     model: ScoringModel,
     policies: Policies,
+    value: Option<Value>,
 }
 
-/// Reads the transactions once and fits everything, with its tables in `folder`.
+/// Reads the transactions once and fits everything, with its tables in `folder`. `valued`: customers are
+/// valued as well, and compared with the run before, if there is one.
 fn prepare(
     checked: Checked,
     config: &Config,
     engine: &Engine,
     scratch: &Scratch,
     folder: &RunFolder,
+    valued: Option<(&value::Settings, Option<Previous>)>,
 ) -> Result<Prepared, Error> {
     let progress = &engine.progress;
     let Checked { plan, catalogue, policies } = checked;
@@ -104,10 +110,15 @@ fn prepare(
     progress.begin("features", transactions.counts.good);
     let cutoff = Cutoff::end(&transactions);
     let sampler = CustomerSampler::new(config.recommendations.tuning_sample, config.seed);
+    let collector = valued.as_ref().map(|(settings, _)| {
+        let base = (transactions.scale, transactions.customer_type);
+        Collector::new(settings.period, cutoff.day(), base, (settings.sample, config.seed), folder)
+    });
     let source = Source {
         units: Units::Buckets,
         channel_rows: &transactions.channel_rows,
         sampler: Some(std::sync::Mutex::new(sampler)),
+        observer: collector.as_ref().map(|collector| collector as &dyn Observer),
     };
     let features = features::build(&transactions, &source, cutoff, config, engine, scratch, folder)?;
     let sampled = SampledCustomers::of(source.sampler, transactions.customer_type);
@@ -125,6 +136,20 @@ fn prepare(
     let bench = Bench { transactions: &transactions, config, engine, scratch };
     let model = fit::tune(bench, &sampled, cutoff, &segments.model)?;
     progress.end(sampled.len() as u64, model.tuning.customers, 0);
+
+    let value = match (collector, valued) {
+        (Some(collector), Some((settings, previous))) => {
+            progress.begin("value", features.customers);
+            let summaries = collector.finish()?;
+            let by = (config, settings);
+            let has_money = transactions.has_money;
+            let value =
+                value::build(&features, summaries, &sampled, previous, has_money, by, engine, folder)?;
+            progress.end(features.customers, value.figures.customers, 0);
+            Some(value)
+        }
+        _ => None,
+    };
     drop(sampled);
 
     progress.begin("neighbours", features.customers);
@@ -137,7 +162,7 @@ fn prepare(
         affinities::build(&features, config.recommendations.window_days, config, engine, folder)?;
     progress.end(features.customers, affinities.members.len() as u64, 0);
     let fitted = Fitted { features, segments, neighbourhood, affinities };
-    Ok(Prepared { transactions, report, fitted, model, policies })
+    Ok(Prepared { transactions, report, fitted, model, policies, value })
 }
 
 /// Checks policies against the packages and columns of a run, and reads the contact history. Offers are
@@ -178,7 +203,7 @@ pub fn simulate(
     let checked = check_input(config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch)?;
     let folder = RunFolder::Local { root: scratch.path().join("simulate") };
-    let Prepared { fitted, model, policies, .. } = prepare(checked, config, engine, &scratch, &folder)?;
+    let Prepared { fitted, model, policies, .. } = prepare(checked, config, engine, &scratch, &folder, None)?;
     let Features { package_batch, schema, as_of_day, .. } = &fitted.features;
     let changed = compile(changed, package_batch, schema, *as_of_day, engine)?;
     let mut figures = Vec::new();
@@ -207,7 +232,8 @@ pub fn explain(
     let checked = check_input(&config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch)?;
     let folder = RunFolder::Local { root: scratch.path().join("explain") };
-    let Prepared { fitted, model, policies, .. } = prepare(checked, &config, engine, &scratch, &folder)?;
+    let Prepared { fitted, model, policies, .. } =
+        prepare(checked, &config, engine, &scratch, &folder, None)?;
     let codes = &fitted.features.packages;
     let Ok(number) = codes.binary_search_by(|known| known.code.as_str().cmp(package)) else {
         let nearest =
@@ -239,9 +265,13 @@ pub fn run(
     let identity = identity(&checked.plan);
     let run: NewRun = output.begin(started, &identity.fingerprint, scratch.path())?;
     let folder = &run.folder;
+    let valued = match &config.value {
+        Some(settings) => Some((settings, previous(&output, &scratch, engine)?)),
+        None => None,
+    };
 
-    let Prepared { transactions, report, fitted, model, policies } =
-        prepare(checked, config, engine, &scratch, folder)?;
+    let Prepared { transactions, report, fitted, model, policies, value } =
+        prepare(checked, config, engine, &scratch, folder, valued)?;
     progress.begin("recommendations", fitted.features.customers);
     let offers = recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder)?;
     let Fitted { features, segments, neighbourhood, .. } = fitted;
@@ -282,6 +312,18 @@ pub fn run(
     tables.add(&tables::RECOMMENDATIONS, offers.parts.clone(), None);
     tables.add(&tables::RECOMMENDATION_SHORTFALLS, offers.shortfalls.clone(), None);
     tables.write(&tables::POLICY_FUNNEL, offers.funnel.batch().map_err(table_failed)?)?;
+    let worth = match value {
+        Some(Value { by_customer, small, figures }) => {
+            for (table, parts, schema) in by_customer {
+                tables.add(table, parts, schema.as_deref());
+            }
+            for (table, batch) in small {
+                tables.write(table, batch)?;
+            }
+            Some(figures)
+        }
+        None => None,
+    };
     let extras = draw(&segments, folder)?;
     let tables = tables.tables;
     let rows = tables.values().map(|table| table.rows).sum();
@@ -315,6 +357,7 @@ pub fn run(
             backtest,
             warnings,
             offers: offers.figures,
+            value: worth,
         },
         stages: progress.figures(),
         peak_memory_bytes: peak_resident_bytes(),
@@ -322,6 +365,55 @@ pub fn run(
     output.publish(&manifest)?;
     progress.finish();
     Ok(manifest)
+}
+
+/// Transactions to features and no further, for measurements: the id of the run that it would have been,
+/// whose folder stays until the next run, and the figures of the stages. Nothing is published.
+pub fn features_only(
+    config: &Config,
+    engine: &Engine,
+    started: DateTime<Utc>,
+) -> Result<(String, Vec<StageFigures>), Error> {
+    let progress = &engine.progress;
+    let Checked { plan, catalogue, .. } = check_input(config, engine)?;
+    let scratch = Scratch::open(&config.resources.scratch)?;
+    let output = Output::create(&config.output, engine.runtime.handle())?;
+    let run = output.begin(started, &identity(&plan).fingerprint, scratch.path())?;
+    progress.begin("transactions", plan.rows);
+    let resident = engine.memory.resident_rows();
+    let transactions =
+        transactions::shuffle(&plan, catalogue, config, engine, resident, &scratch, &run.folder)?;
+    progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
+    progress.begin("features", transactions.counts.good);
+    let source = Source {
+        units: Units::Buckets,
+        channel_rows: &transactions.channel_rows,
+        sampler: None,
+        observer: None,
+    };
+    let cutoff = Cutoff::end(&transactions);
+    let features = features::build(&transactions, &source, cutoff, config, engine, &scratch, &run.folder)?;
+    progress.end(transactions.counts.good, features.customers, 0);
+    progress.finish();
+    Ok((run.id, progress.figures()))
+}
+
+/// The newest published run, if its customers were scored.
+fn previous(output: &Output, scratch: &Scratch, engine: &Engine) -> Result<Option<Previous>, Error> {
+    let Some(id) = output.list()?.pop() else { return Ok(None) };
+    let manifest = output.manifest(Some(&id))?;
+    let of = |table: &Table| manifest.tables.get(table.name).map(|table| table.files.clone());
+    let (Some(rfm), Some(named)) = (of(&tables::RFM), of(&tables::RFM_SEGMENTS)) else { return Ok(None) };
+    let folder = output.folder(&id, scratch.path());
+    let mut segments = Vec::new();
+    for part in &named {
+        for batch in PartReader::open(&folder, part, &["segment"], engine.runtime.handle())? {
+            let batch = batch?;
+            let names = batch.column(0).as_string::<i32>();
+            segments.extend(names.iter().flatten().map(str::to_owned));
+        }
+    }
+    Ok(Some(Previous { id, folder, rfm, segments }))
 }
 
 /// What `packwise check` does: the same pass and the same cleaning as a run, nothing published.

@@ -8,6 +8,7 @@ use crate::recommendations::OfferFigures;
 use crate::recommendations::model::ScoringModel;
 use crate::tables::Table;
 use crate::transactions::quality::Measure;
+use crate::value::report::ValueFigures;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -79,6 +80,9 @@ pub struct Quality {
     #[serde(default)]
     pub warnings: Vec<String>,
     pub offers: OfferFigures,
+    /// What customers are worth, if they were valued.
+    #[serde(default)]
+    pub value: Option<ValueFigures>,
 }
 
 impl TableFiles {

@@ -1,6 +1,6 @@
 //! Stage 3: fit segments on the sample, place every customer, describe what came out.
 
-mod model;
+pub mod model;
 pub mod part_view;
 mod profile;
 
@@ -63,7 +63,7 @@ pub fn build(
     let model = SegmentModel::fit(
         behaviour,
         &rows,
-        features,
+        (&features.sample, features.customers),
         &config.segments,
         config.seed,
         engine.threads,

@@ -3,8 +3,8 @@
 use super::SegmentError;
 use crate::charts::SweepPoint;
 use crate::config::resolve::{SegmentAlgorithm, SegmentCount, Segments};
+use crate::features::SampledCustomer;
 use crate::features::behaviour::BehaviourColumn;
-use crate::features::{Features, SampledCustomer};
 use crate::numerics::blocks::{Blocks, LANES};
 use crate::numerics::kmeans::{self, Algorithm, KMeans, Options};
 use crate::numerics::scaling::Scaling;
@@ -97,19 +97,19 @@ pub struct Place {
 }
 
 impl SegmentModel {
-    /// Fits on the scaled sample (row-major, in the order of the customers' hashes).
+    /// Fits on the scaled `sample` (`rows`: row-major, in the order of the customers' hashes) of a base of
+    /// so many customers.
     ///
     /// Memory: the sample twice. Time: one k-means for every k of the sweep.
     pub fn fit(
         behaviour: ScaledBehaviour,
         rows: &[f32],
-        features: &Features,
+        (sample, customers): (&[SampledCustomer], u64),
         settings: &Segments,
         seed: u64,
         threads: usize,
         progress: impl Fn(u64),
     ) -> Result<Self, SegmentError> {
-        let (sample, customers) = (&features.sample, features.customers);
         let dims = behaviour.dims();
         let n = sample.len();
         let options = Options {

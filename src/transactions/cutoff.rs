@@ -227,7 +227,7 @@ impl WholeCustomers {
     }
 
     /// The rows of every customer, in the order of `ids`.
-    fn stretches(&self) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + '_ {
+    pub fn stretches(&self) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + '_ {
         let mut start = 0;
         (0..self.ids.len()).map(move |customer| {
             let rows = self.customers[start..].iter().take_while(|owner| **owner == customer as i32).count();

@@ -1,5 +1,10 @@
 //! A batch of input turned into normalised rows; what cannot be is rejected with a reason.
 
+mod columns;
+mod counts;
+
+pub use counts::{Counts, Reason, last_day};
+
 use super::InputError;
 use super::codes::{Code, CodeCache, Codes};
 use super::keys::{self, KeyKind};
@@ -10,58 +15,10 @@ use super::times;
 use crate::config::resolve::Returns;
 use crate::engine::rows::{Layout, Rows};
 use crate::numerics::random::hash_bytes;
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::array::{Array, AsArray, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
-
-/// Why a row was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    NoCustomer,
-    NoPackage,
-    NoTime,
-    UnparsableTime,
-    TimeOutOfRange,
-    FutureTime,
-    UnknownPackage,
-    NoAmount,
-    AbsurdAmount,
-    AbsurdQuantity,
-    NegativeAmount,
-}
-
-impl Reason {
-    pub const ALL: [Self; 11] = [
-        Self::NoCustomer,
-        Self::NoPackage,
-        Self::NoTime,
-        Self::UnparsableTime,
-        Self::TimeOutOfRange,
-        Self::FutureTime,
-        Self::UnknownPackage,
-        Self::NoAmount,
-        Self::AbsurdAmount,
-        Self::AbsurdQuantity,
-        Self::NegativeAmount,
-    ];
-
-    /// As published in the quarantine table and the report.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::NoCustomer => "customer is null or empty",
-            Self::NoPackage => "package is null or empty",
-            Self::NoTime => "time is null",
-            Self::UnparsableTime => "time cannot be parsed",
-            Self::TimeOutOfRange => "time is before 1970 or after 2106",
-            Self::FutureTime => "time is after the end of the data",
-            Self::UnknownPackage => "package is not in the catalogue",
-            Self::NoAmount => "amount is null and the catalogue has no price",
-            Self::AbsurdAmount => "amount is not a number or absurdly large",
-            Self::AbsurdQuantity => "quantity is not a number or absurdly large",
-            Self::NegativeAmount => "amount or quantity is negative",
-        }
-    }
-}
+use arrow::datatypes::{DataType, Int64Type};
+use columns::{Looked, Numbers, Times, all_seconds, look_up, trimmed};
 
 /// What the normaliser goes by, the same for all workers.
 pub struct Rules {
@@ -86,54 +43,18 @@ pub const NO_CHANNEL: u16 = u16::MAX;
 /// More channels than this are no channels.
 pub const MOST_CHANNELS: usize = 60_000;
 
-/// Counts of one worker.
-#[derive(Debug, Clone, Default)]
-pub struct Counts {
-    pub rows: u64,
-    pub good: u64,
-    pub rejected: [u64; Reason::ALL.len()],
-    pub returns_dropped: u64,
-    /// Returns taken off revenue.
-    pub returns_netted: u64,
-    pub null_channels: u64,
-    pub null_amounts: u64,
-    pub null_quantities: u64,
-    /// Rows by day since 1970.
-    pub by_day: Vec<u64>,
-    /// Rows by channel code.
-    pub by_channel: Vec<u64>,
-}
-
-impl Counts {
-    pub fn merge(&mut self, other: &Self) {
-        self.rows += other.rows;
-        self.good += other.good;
-        for (mine, theirs) in self.rejected.iter_mut().zip(other.rejected) {
-            *mine += theirs;
-        }
-        self.returns_dropped += other.returns_dropped;
-        self.returns_netted += other.returns_netted;
-        self.null_channels += other.null_channels;
-        self.null_amounts += other.null_amounts;
-        self.null_quantities += other.null_quantities;
-        for (mine, theirs) in [(&mut self.by_day, &other.by_day), (&mut self.by_channel, &other.by_channel)] {
-            mine.resize(mine.len().max(theirs.len()), 0);
-            for (mine, theirs) in mine.iter_mut().zip(theirs) {
-                *mine += theirs;
-            }
-        }
-    }
-
-    pub fn rejected_rows(&self) -> u64 {
-        self.rejected.iter().sum()
-    }
-}
-
 /// A worker's normaliser.
 pub struct Normaliser<'a> {
     rules: &'a Rules,
     package_cache: CodeCache,
     channel_cache: CodeCache,
+    /// Codes of a batch's dictionary entries, as far as its rows have asked.
+    package_codes: Vec<Option<Looked>>,
+    channel_codes: Vec<Option<Looked>>,
+    /// Seconds of a batch with typed times.
+    seconds: Vec<i64>,
+    /// Largest amount in minor units that is allowed and that a float holds exactly.
+    exact: f64,
     pub rows: Rows,
     pub counts: Counts,
 }
@@ -160,45 +81,16 @@ enum Customers {
     Texts(TextColumn),
 }
 
-enum Times {
-    Typed(ArrayRef),
-    Texts(TextColumn),
-}
-
-/// A number column: the values, and the original to tell "null" from "not a number".
-struct Numbers {
-    values: Float64Array,
-    original: ArrayRef,
-    texts: Option<TextColumn>,
-}
-
-impl Numbers {
-    fn new(array: &ArrayRef) -> Result<Self, InputError> {
-        let values = cast(array, &DataType::Float64).map_err(InputError::batch)?;
-        let is_text = matches!(array.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-        let texts = is_text.then(|| TextColumn::new(array)).transpose().map_err(InputError::batch)?;
-        Ok(Self { values: values.as_primitive::<Float64Type>().clone(), original: array.clone(), texts })
-    }
-
-    /// None if null (or empty text), NaN if not a number.
-    fn get(&self, row: usize) -> Option<f64> {
-        if self.values.is_valid(row) {
-            Some(self.values.value(row))
-        } else if self.original.is_null(row) {
-            None
-        } else {
-            let text = self.texts.as_ref().and_then(|texts| texts.get(row)).unwrap_or_default();
-            (!text.trim().is_empty()).then_some(f64::NAN)
-        }
-    }
-}
-
 impl<'a> Normaliser<'a> {
     pub fn new(rules: &'a Rules) -> Self {
         Self {
             rules,
             package_cache: CodeCache::default(),
             channel_cache: CodeCache::default(),
+            package_codes: Vec::new(),
+            channel_codes: Vec::new(),
+            seconds: Vec::new(),
+            exact: (rules.max_amount * rules.scale).min((1u64 << 53) as f64),
             rows: Rows::default(),
             counts: Counts::default(),
         }
@@ -223,8 +115,13 @@ impl<'a> Normaliser<'a> {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 Times::Texts(TextColumn::new(times).map_err(InputError::batch)?)
             }
-            _ => Times::Typed(times.clone()),
+            _ => {
+                all_seconds(times, &mut self.seconds);
+                Times::Typed(times.clone())
+            }
         };
+        self.package_codes.clear();
+        self.channel_codes.clear();
         let text = |role: Role| -> Result<Option<TextColumn>, InputError> {
             batch.column(role).map(TextColumn::new).transpose().map_err(InputError::batch)
         };
@@ -272,19 +169,20 @@ impl<'a> Normaliser<'a> {
         let rules = self.rules;
         match customers {
             Customers::Integers(ids) if ids.is_null(row) => return Err(Reason::NoCustomer),
-            Customers::Texts(ids) if ids.get(row).is_none_or(|id| id.trim().is_empty()) => {
+            Customers::Texts(ids) if ids.get(row).is_none_or(|id| trimmed(id).is_empty()) => {
                 return Err(Reason::NoCustomer);
             }
             _ => {}
         }
-        let package = packages.get(row).map(str::trim).filter(|code| !code.is_empty());
-        let package = package.ok_or(Reason::NoPackage)?;
-        let Code::Known(package) = self.package_cache.code(&rules.packages, package) else {
-            return Err(Reason::UnknownPackage);
-        };
+        let package =
+            match look_up(packages, row, &mut self.package_codes, &mut self.package_cache, &rules.packages) {
+                Looked::Code(Code::Known(code)) => code,
+                Looked::Code(_) => return Err(Reason::UnknownPackage),
+                Looked::Nothing => return Err(Reason::NoPackage),
+            };
         let seconds = match times {
             Times::Typed(array) if array.is_null(row) => return Err(Reason::NoTime),
-            Times::Typed(array) => times::seconds(array.as_ref(), row).ok_or(Reason::UnparsableTime)?,
+            Times::Typed(_) => self.seconds.get(row).copied().ok_or(Reason::UnparsableTime)?,
             Times::Texts(texts) => {
                 let text = texts.get(row).filter(|text| !text.trim().is_empty()).ok_or(Reason::NoTime)?;
                 times::parse(text).ok_or(Reason::UnparsableTime)?
@@ -311,24 +209,23 @@ impl<'a> Normaliser<'a> {
                 Returns::Quarantine => return Err(Reason::NegativeAmount),
             }
         }
-        let channel =
-            match channels.map(|texts| texts.get(row).map(str::trim).filter(|text| !text.is_empty())) {
-                None => NO_CHANNEL,
-                Some(None) => {
-                    self.counts.null_channels += 1;
-                    NO_CHANNEL
-                }
-                Some(Some(text)) => match self.channel_cache.code(&rules.channels, text) {
-                    Code::Known(code) => code as u16,
-                    Code::Unknown | Code::TooMany => NO_CHANNEL,
-                },
-            };
+        let (seen, cache) = (&mut self.channel_codes, &mut self.channel_cache);
+        let channel = match channels.map(|texts| look_up(texts, row, seen, cache, &rules.channels)) {
+            None => NO_CHANNEL,
+            Some(Looked::Nothing) => {
+                self.counts.null_channels += 1;
+                NO_CHANNEL
+            }
+            Some(Looked::Code(Code::Known(code))) => code as u16,
+            Some(Looked::Code(Code::Unknown | Code::TooMany)) => NO_CHANNEL,
+        };
         Ok(Checked::Good(GoodRow {
             seconds: seconds_short,
             package,
             channel,
             amount,
-            quantity: quantity as f32,
+            // Nothing is a negative zero: the sign of a quantity says whether it is a return.
+            quantity: quantity as f32 + 0.0,
         }))
     }
 
@@ -358,6 +255,8 @@ impl<'a> Normaliser<'a> {
             return Ok((amount * rules.scale).round() as i64);
         }
         match rules.prices.get(package as usize).copied().flatten() {
+            // One piece at its price, as most rows are: the product below is the price itself.
+            Some(price) if quantity == 1.0 && (price.unsigned_abs() as f64) <= self.exact => Ok(price),
             Some(price) => {
                 let amount = price as f64 * quantity;
                 if amount.is_nan() || amount.abs() > rules.max_amount * rules.scale {
@@ -381,12 +280,12 @@ impl<'a> Normaliser<'a> {
         let key = match (customers, &self.rules.keys) {
             (Customers::Integers(ids), _) => keys::integer_key(ids.value(row)),
             (Customers::Texts(ids), KeyKind::Text { prefix }) => {
-                let id = ids.get(row).unwrap_or_default().trim().as_bytes();
+                let id = trimmed(ids.get(row).unwrap_or_default()).as_bytes();
                 self.rows.text_lengths.push(id.len() as u32);
                 self.rows.text_bytes.extend_from_slice(id);
                 keys::text_key(id, prefix)
             }
-            (Customers::Texts(ids), _) => keys::pack(ids.get(row).unwrap_or_default().trim().as_bytes())
+            (Customers::Texts(ids), _) => keys::pack(trimmed(ids.get(row).unwrap_or_default()).as_bytes())
                 .ok_or(BatchFailure::Keys(KeysTooNarrow))?,
         };
         self.rows.keys.push(key);
@@ -433,41 +332,4 @@ struct GoodRow {
     channel: u16,
     amount: i64,
     quantity: f32,
-}
-
-/// The last day of the data: from the day of the median row on, for as long as no more than 31 empty
-/// days lie between one day with rows and the next. So a mistyped year does not move the end.
-pub fn last_day(by_day: &[u64]) -> Option<i64> {
-    let total: u64 = by_day.iter().sum();
-    let mut seen = 0;
-    let median = by_day.iter().position(|count| {
-        seen += count;
-        total > 0 && seen * 2 >= total
-    })?;
-    let mut last = median;
-    for (day, count) in by_day.iter().enumerate().skip(median) {
-        if *count > 0 {
-            if day - last > 32 {
-                break;
-            }
-            last = day;
-        }
-    }
-    Some(last as i64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_day_ignores_rows_far_after_the_bulk() {
-        let mut days = vec![0; 400];
-        days[100..130].fill(50);
-        days[150] = 1; // 20 empty days later: belongs to the data
-        days[390] = 3; // a mistyped year does not
-        assert_eq!(last_day(&days), Some(150));
-        assert_eq!(last_day(&[]), None);
-        assert_eq!(last_day(&[0, 0]), None);
-    }
 }

@@ -27,6 +27,14 @@ impl TextColumn {
         })
     }
 
+    /// The entry of the dictionary that a row has; None if it is null or the column has no dictionary.
+    pub fn key(&self, row: usize) -> Option<usize> {
+        match self {
+            Self::Dictionary(keys, _) => keys.is_valid(row).then(|| keys.value(row) as usize),
+            _ => None,
+        }
+    }
+
     /// The text of a row; None if it is null.
     pub fn get(&self, row: usize) -> Option<&str> {
         match self {

@@ -1,6 +1,8 @@
 //! A bucket made ready for features: sorted, cleaned under the policies, one stretch of rows a
 //! customer.
 
+mod order;
+
 use super::Transactions;
 use super::keys::{self, KeyKind};
 use super::normalise::{NO_CHANNEL, Reason};
@@ -10,6 +12,7 @@ use crate::engine::rows::Rows;
 use crate::numerics::random::{hash_bytes, hash_u64};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder};
 use arrow::datatypes::Int64Type;
+use order::RowOrder;
 use std::sync::Arc;
 
 /// Rows of whole customers, sorted by (customer, time, package, channel, amount, quantity), with
@@ -50,76 +53,75 @@ impl Cleaned {
     }
 }
 
+/// Sorts and cleans buckets; its buffers stay from one bucket to the next. Memory: about 30 bytes a row
+/// beside the rows and what comes of them.
+#[derive(Default)]
+pub struct Cleaner {
+    order: RowOrder,
+    timed: Vec<u64>,
+}
+
 impl WholeCustomers {
-    /// Sorts and cleans a bucket. Memory: about 100 bytes a row while it works, 36 after.
+    /// Sorts and cleans a bucket. Memory: 30 bytes a row beside the rows while it works, 28 after.
     pub fn new(rows: Rows, transactions: &Transactions, rejected: &mut Rejected) -> Self {
-        let order = sorted(&rows, transactions);
-        let text_starts = rows.text_starts();
-        let has_texts = !rows.text_lengths.is_empty();
-        let same_customer = |a: usize, b: usize| {
-            rows.keys[a] == rows.keys[b]
-                && (!has_texts || text(&rows, &text_starts, a) == text(&rows, &text_starts, b))
-        };
-        let mut cleaned = Cleaned::default();
-        let mut whole = Self {
-            ids: Arc::new(Int64Array::from(Vec::<i64>::new())),
-            customers: Vec::with_capacity(order.len()),
-            seconds: Vec::with_capacity(order.len()),
-            packages: Vec::with_capacity(order.len()),
-            channels: Vec::with_capacity(order.len()),
-            amounts: Vec::with_capacity(order.len()),
-            quantities: Vec::with_capacity(order.len()),
-            cleaned,
-        };
-        // One row of every customer, to make its id from.
-        let mut customer_rows: Vec<u32> = Vec::new();
-        let mut previous: Option<usize> = None;
-        let mut seen_transactions: std::collections::HashSet<u64> = std::collections::HashSet::new();
-        for position in order {
-            let row = position as usize;
-            let as_last = customer_rows.last().is_some_and(|last| same_customer(*last as usize, row));
-            if !as_last {
-                seen_transactions.clear();
-            }
-            if i64::from(rows.seconds[row]) > transactions.as_of_end {
-                cleaned.future += 1;
-                rejected.push_late(Reason::FutureTime, transactions.as_text(&rows, &text_starts, row));
-                continue;
-            }
-            let duplicate = previous.is_some_and(|before| as_last && equal(&rows, before, row));
-            if duplicate {
-                cleaned.duplicates += 1;
-                if transactions.drop_duplicates {
-                    continue;
-                }
-            }
-            let transaction = rows.transactions.get(row).copied().unwrap_or(0);
-            if transaction != 0 && !seen_transactions.insert(transaction) {
-                cleaned.repeated_transactions += 1;
-                continue;
-            }
-            previous = Some(row);
-            if !as_last {
-                customer_rows.push(position);
-            }
-            let package = rows.packages[row];
-            whole.customers.push(customer_rows.len() as i32 - 1);
-            whole.seconds.push(rows.seconds[row]);
-            whole.packages.push(transactions.package_ranks[package as usize] as i32);
-            whole.channels.push(match rows.channels[row] {
-                NO_CHANNEL => -1,
-                code => transactions.channel_ranks[code as usize] as i32,
-            });
-            let quantity = rows.quantities.get(row).copied().unwrap_or(1.0);
-            whole.quantities.push(quantity);
-            whole.amounts.push(match rows.amounts.get(row) {
-                Some(amount) => *amount,
-                None => transactions.price(package, quantity),
-            });
-        }
-        whole.ids = ids(&rows, &text_starts, &customer_rows, &transactions.keys);
-        whole.cleaned = cleaned;
+        let mut whole = Self::empty();
+        Cleaner::default().clean(&rows, transactions, rejected, &mut whole);
         whole
+    }
+
+    /// No customers, to be filled.
+    pub fn empty() -> Self {
+        Self {
+            ids: Arc::new(Int64Array::from(Vec::<i64>::new())),
+            customers: Vec::new(),
+            seconds: Vec::new(),
+            packages: Vec::new(),
+            channels: Vec::new(),
+            amounts: Vec::new(),
+            quantities: Vec::new(),
+            cleaned: Cleaned::default(),
+        }
+    }
+
+    fn clear(&mut self, rows: usize) {
+        self.cleaned = Cleaned::default();
+        self.customers.clear();
+        self.seconds.clear();
+        self.packages.clear();
+        self.channels.clear();
+        self.amounts.clear();
+        self.quantities.clear();
+        self.customers.reserve(rows);
+        self.seconds.reserve(rows);
+        self.packages.reserve(rows);
+        self.channels.reserve(rows);
+        self.amounts.reserve(rows);
+        self.quantities.reserve(rows);
+    }
+
+    /// The columns of `rows` at `positions`, one column after the other.
+    fn gather(&mut self, rows: &Rows, positions: &[u32], transactions: &Transactions) {
+        let at = |position: &u32| *position as usize;
+        let positions = || positions.iter();
+        self.seconds.extend(positions().map(|row| rows.seconds[at(row)]));
+        let rank = |row| transactions.package_ranks[rows.packages[at(row)] as usize] as i32;
+        self.packages.extend(positions().map(rank));
+        self.channels.extend(positions().map(|row| match rows.channels[at(row)] {
+            NO_CHANNEL => -1,
+            code => transactions.channel_ranks[code as usize] as i32,
+        }));
+        if rows.quantities.is_empty() {
+            self.quantities.resize(self.seconds.len(), 1.0);
+        } else {
+            self.quantities.extend(positions().map(|row| rows.quantities[at(row)]));
+        }
+        if rows.amounts.is_empty() {
+            let packages = positions().map(|row| rows.packages[at(row)]);
+            let priced = packages.zip(&self.quantities);
+            self.amounts.extend(priced.map(|(package, quantity)| transactions.price(package, *quantity)));
+        } else {
+            self.amounts.extend(positions().map(|row| rows.amounts[at(row)]));
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -131,41 +133,131 @@ impl WholeCustomers {
     }
 }
 
-/// Row positions by customer, then by everything else that is published, so that the order does not
-/// depend on how the rows came in.
-fn sorted(rows: &Rows, transactions: &Transactions) -> Vec<u32> {
-    let mut order: Vec<(u64, u32, u32)> = rows
-        .keys
-        .iter()
-        .zip(&rows.seconds)
-        .enumerate()
-        .map(|(row, (key, s))| (*key, *s, row as u32))
-        .collect();
-    let text_starts = rows.text_starts();
-    let package = |row: u32| transactions.package_ranks[rows.packages[row as usize] as usize];
-    let channel = |row: u32| match rows.channels[row as usize] {
-        NO_CHANNEL => u32::MAX,
-        code => transactions.channel_ranks[code as usize],
-    };
-    let has_texts = !rows.text_lengths.is_empty();
-    order.sort_unstable_by(|a, b| {
-        let (row_a, row_b) = (a.2 as usize, b.2 as usize);
-        a.0.cmp(&b.0)
-            .then_with(|| match has_texts {
-                true => text(rows, &text_starts, row_a).cmp(text(rows, &text_starts, row_b)),
-                false => std::cmp::Ordering::Equal,
-            })
-            .then_with(|| a.1.cmp(&b.1))
-            .then_with(|| package(a.2).cmp(&package(b.2)))
-            .then_with(|| channel(a.2).cmp(&channel(b.2)))
-            .then_with(|| rows.amounts.get(row_a).cmp(&rows.amounts.get(row_b)))
-            .then_with(|| match (rows.quantities.get(row_a), rows.quantities.get(row_b)) {
-                (Some(x), Some(y)) => x.total_cmp(y),
-                _ => std::cmp::Ordering::Equal,
-            })
-            .then_with(|| rows.transactions.get(row_a).cmp(&rows.transactions.get(row_b)))
-    });
-    order.into_iter().map(|(_, _, row)| row).collect()
+impl Cleaner {
+    /// Puts a bucket, sorted and cleaned, in the place of what `whole` held.
+    pub fn clean(
+        &mut self,
+        rows: &Rows,
+        transactions: &Transactions,
+        rejected: &mut Rejected,
+        whole: &mut WholeCustomers,
+    ) {
+        let text_starts = rows.text_starts();
+        self.sort(rows, &text_starts, transactions);
+        whole.clear(rows.len());
+        let mut cleaned = Cleaned::default();
+        // One row of every customer, to make its id from.
+        let mut customer_rows: Vec<u32> = Vec::new();
+        let mut seen_transactions: std::collections::HashSet<u64> = std::collections::HashSet::new();
+        let (mut start, mut kept) = (0, 0);
+        for end in &self.order.ends {
+            let own = start..*end as usize;
+            start = own.end;
+            let first_kept = kept;
+            let mut previous: Option<usize> = None;
+            seen_transactions.clear();
+            for at in own {
+                let position = self.order.rows[at];
+                let row = position as usize;
+                if i64::from(rows.seconds[row]) > transactions.as_of_end {
+                    cleaned.future += 1;
+                    rejected.push_late(Reason::FutureTime, transactions.as_text(rows, &text_starts, row));
+                    continue;
+                }
+                if previous.is_some_and(|before| equal(rows, before, row)) {
+                    cleaned.duplicates += 1;
+                    if transactions.drop_duplicates {
+                        continue;
+                    }
+                }
+                let transaction = rows.transactions.get(row).copied().unwrap_or(0);
+                if transaction != 0 && !seen_transactions.insert(transaction) {
+                    cleaned.repeated_transactions += 1;
+                    continue;
+                }
+                previous = Some(row);
+                self.order.rows[kept] = position;
+                kept += 1;
+            }
+            if kept > first_kept {
+                let customer = customer_rows.len() as i32;
+                whole.customers.resize(kept, customer);
+                customer_rows.push(self.order.rows[first_kept]);
+            }
+        }
+        whole.gather(rows, &self.order.rows[..kept], transactions);
+        whole.ids = ids(rows, &text_starts, &customer_rows, &transactions.keys);
+        whole.cleaned = cleaned;
+    }
+
+    /// Row positions by customer, then by everything else that is published, so that the order does not
+    /// depend on how the rows came in. A stretch of the order is then a customer.
+    fn sort(&mut self, rows: &Rows, text_starts: &[usize], transactions: &Transactions) {
+        self.order.sort(&rows.keys);
+        if !rows.text_lengths.is_empty() {
+            self.split_by_text(rows, text_starts);
+        }
+        let package = |row: usize| transactions.package_ranks[rows.packages[row] as usize];
+        let channel = |row: usize| match rows.channels[row] {
+            NO_CHANNEL => u32::MAX,
+            code => transactions.channel_ranks[code as usize],
+        };
+        let of_one_time = |a: &u64, b: &u64| {
+            let (a, b) = (*a as u32 as usize, *b as u32 as usize);
+            package(a)
+                .cmp(&package(b))
+                .then_with(|| channel(a).cmp(&channel(b)))
+                .then_with(|| rows.amounts.get(a).cmp(&rows.amounts.get(b)))
+                .then_with(|| match (rows.quantities.get(a), rows.quantities.get(b)) {
+                    (Some(x), Some(y)) => x.total_cmp(y),
+                    _ => std::cmp::Ordering::Equal,
+                })
+                .then_with(|| rows.transactions.get(a).cmp(&rows.transactions.get(b)))
+        };
+        let mut start = 0;
+        for end in &self.order.ends {
+            let own = &mut self.order.rows[start..*end as usize];
+            start = *end as usize;
+            if own.len() == 1 {
+                continue;
+            }
+            // Time and row in one word: most rows are told apart without a look at anything else.
+            self.timed.clear();
+            self.timed
+                .extend(own.iter().map(|row| u64::from(rows.seconds[*row as usize]) << 32 | u64::from(*row)));
+            self.timed.sort_unstable();
+            for same in self.timed.chunk_by_mut(|a, b| a >> 32 == b >> 32) {
+                if same.len() > 1 {
+                    same.sort_unstable_by(of_one_time);
+                }
+            }
+            for (row, word) in own.iter_mut().zip(&self.timed) {
+                *row = *word as u32;
+            }
+        }
+    }
+
+    /// Divides stretches of one key between the texts that share it.
+    fn split_by_text(&mut self, rows: &Rows, starts: &[usize]) {
+        let of = |row: &u32| text(rows, starts, *row as usize);
+        let mut ends = Vec::with_capacity(self.order.ends.len());
+        let mut start = 0;
+        for end in &self.order.ends {
+            let own = &mut self.order.rows[start..*end as usize];
+            if own.windows(2).any(|two| of(&two[0]) != of(&two[1])) {
+                own.sort_unstable_by(|a, b| of(a).cmp(of(b)));
+                let mut at = start;
+                for same in own.chunk_by(|a, b| of(a) == of(b)) {
+                    at += same.len();
+                    ends.push(at as u32);
+                }
+            } else {
+                ends.push(*end);
+            }
+            start = *end as usize;
+        }
+        self.order.ends = ends;
+    }
 }
 
 fn equal(rows: &Rows, a: usize, b: usize) -> bool {
@@ -192,7 +284,7 @@ fn ids(rows: &Rows, starts: &[usize], customer_rows: &[u32], kind: &KeyKind) -> 
         )),
         KeyKind::Packed => {
             let mut builder = StringBuilder::with_capacity(customer_rows.len(), customer_rows.len() * 12);
-            let mut id = String::new();
+            let mut id = String::with_capacity(16);
             for row in customer_rows {
                 id.clear();
                 keys::unpack(rows.keys[*row as usize], &mut id);

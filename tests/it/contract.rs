@@ -61,6 +61,10 @@ fn every_default_is_documented() {
     for (number, line) in lines.iter().enumerate() {
         if line.starts_with('#') {
             documented = true;
+        } else if line.starts_with("[[") {
+            // The comment above the first entry of a list speaks of all of them.
+            let first = lines.iter().position(|other| other == line).unwrap_or(number);
+            documented = first > 0 && lines[first - 1].starts_with('#');
         } else if line.trim().is_empty() || line.starts_with('[') {
             documented =
                 line.starts_with("[transactions.columns]") || line.starts_with("[catalogue.columns]");

@@ -1,0 +1,156 @@
+//! The features of a customer that come from its packages and what the catalogue says of them: variety,
+//! the favourite, means of properties, and shares of types. `mix` of `sql/customer_features.sql` says the
+//! same.
+
+use super::columns::{Maybe, Named, floats, integers};
+use super::packages::Bought;
+use crate::features::slots::{OTHER, Slots};
+use arrow::array::{ArrayRef, Int32Array};
+use arrow::compute::take;
+use arrow::error::ArrowError;
+
+/// What the catalogue says of a package, as the mix takes it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Properties {
+    /// Fifth of the catalogue by price, 1 to 5.
+    pub tier: Option<i64>,
+    pub validity_days: Option<f64>,
+    pub quota_mb_per_day: Option<f64>,
+    pub speed_mbps: Option<f64>,
+    /// 1 to 8, 9 for the rest, 0 without one.
+    pub service_slot: i32,
+    pub charging_slot: i32,
+}
+
+/// A sum over the purchases whose package has the property.
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    times: i64,
+}
+
+impl Mean {
+    fn add(&mut self, times: i64, value: Option<f64>) {
+        if let Some(value) = value {
+            self.sum += times as f64 * value;
+            self.times += times;
+        }
+    }
+
+    fn push_to(&self, column: &mut Maybe) {
+        column.push(self.times > 0, || self.sum / self.times as f64);
+    }
+}
+
+/// Columns of the customers so far.
+pub struct Mix<'a> {
+    properties: &'a [Properties],
+    package_names: &'a ArrayRef,
+    has_money: bool,
+    /// Slot and published name of every share.
+    services: Vec<(usize, String)>,
+    charging: Vec<(usize, String)>,
+    distinct: Vec<i64>,
+    /// Rank of the favourite, −1 without one.
+    favourite: Vec<i32>,
+    favourite_share: Vec<f64>,
+    tier: Maybe,
+    validity: Maybe,
+    quota: Maybe,
+    speed: Maybe,
+    service_shares: Vec<Vec<f64>>,
+    charging_shares: Vec<Vec<f64>>,
+}
+
+impl<'a> Mix<'a> {
+    pub fn new(
+        properties: &'a [Properties],
+        package_names: &'a ArrayRef,
+        has_money: bool,
+        services: &Slots,
+        charging: &Slots,
+    ) -> Self {
+        let (services, charging) = (services.used(), charging.used());
+        Self {
+            properties,
+            package_names,
+            has_money,
+            service_shares: vec![Vec::new(); services.len()],
+            charging_shares: vec![Vec::new(); charging.len()],
+            services,
+            charging,
+            distinct: Vec::new(),
+            favourite: Vec::new(),
+            favourite_share: Vec::new(),
+            tier: Maybe::default(),
+            validity: Maybe::default(),
+            quota: Maybe::default(),
+            speed: Maybe::default(),
+        }
+    }
+
+    /// Takes in the next customer: its packages by rank, and its purchases.
+    pub fn add(&mut self, bought: &[Bought], purchases: i64) {
+        let (mut distinct, mut favourite, mut most) = (0, -1, 0);
+        let (mut tier_sum, mut tier_times) = (0i64, 0i64);
+        let (mut validity, mut quota, mut speed) = (Mean::default(), Mean::default(), Mean::default());
+        let mut total = 0f64;
+        let mut by_service = [0f64; OTHER as usize + 1];
+        let mut by_charging = [0f64; OTHER as usize + 1];
+        for one in bought {
+            let Some(properties) = self.properties.get(one.package as usize) else { continue };
+            let times = one.times;
+            distinct += i64::from(times > 0);
+            // Ties go to the first code, which is the lower rank and comes first.
+            if times > most {
+                (favourite, most) = (one.package as i32, times);
+            }
+            if let Some(tier) = properties.tier {
+                tier_sum += times * tier;
+                tier_times += times;
+            }
+            validity.add(times, properties.validity_days);
+            quota.add(times, properties.quota_mb_per_day);
+            speed.add(times, properties.speed_mbps);
+            // A package counts its revenue, or its purchases where no money is known.
+            let part = if self.has_money { one.revenue.max(0) } else { times } as f64;
+            total += part;
+            by_service[properties.service_slot as usize] += part;
+            by_charging[properties.charging_slot as usize] += part;
+        }
+        self.distinct.push(distinct);
+        self.favourite.push(favourite);
+        self.favourite_share.push(if purchases > 0 { most as f64 / purchases as f64 } else { 0.0 });
+        self.tier.push(tier_times > 0, || tier_sum as f64 / tier_times as f64);
+        validity.push_to(&mut self.validity);
+        quota.push_to(&mut self.quota);
+        speed.push_to(&mut self.speed);
+        let share = |part: f64| if total > 0.0 { part / total } else { 0.0 };
+        for ((slot, _), shares) in self.services.iter().zip(&mut self.service_shares) {
+            shares.push(share(by_service[*slot]));
+        }
+        for ((slot, _), shares) in self.charging.iter().zip(&mut self.charging_shares) {
+            shares.push(share(by_charging[*slot]));
+        }
+    }
+
+    /// The columns of the customers so far; starts over.
+    pub fn finish(&mut self, columns: &mut Vec<Named>) -> Result<(), ArrowError> {
+        let ranks: Int32Array = self.favourite.drain(..).map(|rank| (rank >= 0).then_some(rank)).collect();
+        let mut add = |name: &str, column| columns.push((name.to_owned(), column));
+        add("distinct_packages", integers(&mut self.distinct));
+        add("favourite_package", take(self.package_names, &ranks, None)?);
+        add("favourite_share", floats(&mut self.favourite_share));
+        add("mean_price_tier", self.tier.take());
+        add("mean_validity_days", self.validity.take());
+        add("mean_quota_mb_per_day", self.quota.take());
+        add("mean_speed_mbps", self.speed.take());
+        for ((_, name), shares) in self.services.iter().zip(&mut self.service_shares) {
+            add(name, floats(shares));
+        }
+        for ((_, name), shares) in self.charging.iter().zip(&mut self.charging_shares) {
+            add(name, floats(shares));
+        }
+        Ok(())
+    }
+}
