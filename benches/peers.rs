@@ -14,6 +14,7 @@ use packwise::numerics::blocks::nearest;
 use packwise::numerics::kmeans::{self, Options, Start};
 use packwise::numerics::silhouette::{stratified_folds, stratified_repeats};
 use packwise::numerics::simd::instruction_set;
+use packwise::value::models::{Dropout, FitOptions, PurchaseTuple, TimeUnit, Tuples, fit_purchases};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
@@ -49,6 +50,7 @@ enum Task {
     Fit(Fit),
     Assign(Assign),
     Search(Box<Search>),
+    Value(Histories),
 }
 
 #[derive(Deserialize)]
@@ -87,6 +89,12 @@ struct Fit {
 struct Assign {
     matrix: Matrix,
     centroids: Matrix,
+}
+
+#[derive(Deserialize)]
+struct Histories {
+    /// CSV with a header: x, t_x, T in days, customers.
+    tuples: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +139,7 @@ fn main() -> Result<(), Failure> {
         Task::Fit(task) => fit(task, spec.threads)?,
         Task::Assign(task) => assign(task, spec.threads)?,
         Task::Search(task) => search(task, spec.threads)?,
+        Task::Value(task) => value(task)?,
     };
     figures["instruction_set"] = instruction_set().into();
     std::fs::write(&spec.result, serde_json::to_vec_pretty(&figures)?)?;
@@ -344,4 +353,25 @@ fn singles(index: &dyn NeighbourIndex, queries: &[f32], task: &Search) -> Result
 fn write_found(path: &Path, found: &[u32]) -> Result<(), Failure> {
     let bytes: Vec<u8> = found.iter().flat_map(|position| position.to_le_bytes()).collect();
     Ok(std::fs::write(path, bytes)?)
+}
+
+/// BG/NBD on distinct histories.
+fn value(task: &Histories) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(&task.tuples)?;
+    let mut rows = Vec::new();
+    for line in text.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [x, t_x, t, customers] = cells[..] else { return Err(format!("not four cells: {line}").into()) };
+        rows.push(PurchaseTuple {
+            x: x.parse()?,
+            t_x: t_x.parse()?,
+            t: t.parse()?,
+            customers: customers.parse()?,
+        });
+    }
+    let begun = Instant::now();
+    let tuples = Tuples::new(TimeUnit::Day, rows)?;
+    let fit = fit_purchases(&tuples, Dropout::BgNbd, &FitOptions::default())?;
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(json!({ "seconds": seconds, "parameters": fit.report.parameters, "tuples": tuples.rows().len() }))
 }

@@ -9,7 +9,7 @@
 //! | [`makers`] | the engine of the configuration, one a worker |
 //! | [`totals`] | what was bought of each package |
 //! | [`sampling`] | the sample of customers |
-//! | [`package_table`] | the table `packages` |
+//! | `package_table` | the table `packages` |
 //! | [`behaviour`], [`slots`] | which features describe behaviour; which values get a column |
 
 pub mod behaviour;

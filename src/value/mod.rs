@@ -122,6 +122,7 @@ pub struct Value {
 }
 
 /// Models, scores and values of everybody. Memory: a part for each thread, the samples, histograms.
+#[expect(clippy::too_many_arguments, reason = "what the run has found so far, called once")]
 pub fn build(
     features: &Features,
     summaries: Summaries,
