@@ -1,15 +1,18 @@
 //! The flow from input files to a published run, as straight-line code.
 
 pub mod backtest;
+mod check;
 pub mod fit;
 pub mod last_basket;
+mod published;
+
+pub use check::check;
 
 use crate::affinities;
-use crate::charts;
 use crate::config::{Config, Layers};
 use crate::engine::Engine;
 use crate::engine::memory::peak_resident_bytes;
-use crate::engine::part::{PartFile, PartReader, PartWriter, RunFolder};
+use crate::engine::part::{PartFile, PartReader, RunFolder};
 use crate::engine::progress::StageFigures;
 use crate::engine::scratch::Scratch;
 use crate::error::Error;
@@ -20,18 +23,16 @@ use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, Polic
 use crate::recommendations::explain::Explanation;
 use crate::recommendations::model::ScoringModel;
 use crate::recommendations::{self, Fitted, OfferFigures};
-use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality, TableFiles};
+use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality};
 use crate::runs::{NewRun, Output};
-use crate::segments::{self, Segments};
+use crate::segments;
 use crate::spelling;
-use crate::tables::{self, CustomerType, Table};
+use crate::tables::{self, Table};
 use crate::transactions::catalogue::{self, Package};
 use crate::transactions::cutoff::{CustomerSampler, Cutoff, SampledCustomers};
 use crate::transactions::quality::QualityReport;
-use crate::transactions::quarantine::Rejected;
 use crate::transactions::source::Plan;
 use crate::transactions::times::date_of;
-use crate::transactions::whole_customers::{Cleaned, WholeCustomers};
 use crate::transactions::{self, Transactions};
 use crate::value::collect::Collector;
 use crate::value::{self, Previous, Value};
@@ -39,7 +40,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, SecondsFormat, Utc};
 use fit::Bench;
-use std::collections::BTreeMap;
+use published::{Published, draw, table_failed};
 use std::sync::Arc;
 
 /// Input that has been looked at and may be read: files listed, schemas checked, catalogue read.
@@ -285,7 +286,7 @@ pub fn run(
     }
 
     progress.begin("publish", 1);
-    let mut tables = Published { folder, customer_type: features.customer_type, tables: BTreeMap::new() };
+    let mut tables = Published::new(folder, features.customer_type);
     tables.write(&tables::DATA_QUALITY, report.batch().map_err(table_failed)?)?;
     let mut quarantine = vec![transactions.quarantine.clone()];
     quarantine.extend(features.late_quarantine.clone());
@@ -416,51 +417,6 @@ fn previous(output: &Output, scratch: &Scratch, engine: &Engine) -> Result<Optio
     Ok(Some(Previous { id, folder, rfm, segments }))
 }
 
-/// What `packwise check` does: the same pass and the same cleaning as a run, nothing published.
-pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
-    let Checked { plan, catalogue, .. } = check_input(config, engine)?;
-    let scratch = Scratch::open(&config.resources.scratch)?;
-    let folder = RunFolder::Local { root: scratch.path().join("check") };
-    // The contract is judged by the caller, who wants to see the whole report first.
-    let lenient = Config { max_rejected_share: 1.0, ..config.clone() };
-    engine.progress.begin("transactions", plan.rows);
-    let resident = engine.memory.resident_rows();
-    let transactions =
-        transactions::shuffle(&plan, catalogue, &lenient, engine, resident, &scratch, &folder)?;
-    engine.progress.end(
-        transactions.counts.rows,
-        transactions.counts.good,
-        transactions.buckets.spilled_bytes(),
-    );
-    engine.progress.begin("customers", transactions.counts.good);
-    let (cleaned, customers) = clean_all(&transactions, engine)?;
-    engine.progress.end(transactions.counts.good, customers, 0);
-    engine.progress.finish();
-    Ok(QualityReport::new(&plan, &transactions, cleaned, customers))
-}
-
-fn clean_all(transactions: &Transactions, engine: &Engine) -> Result<(Cleaned, u64), Error> {
-    let states = crate::engine::workers::for_each(
-        engine.threads,
-        transactions.buckets.count(),
-        || (Cleaned::default(), 0u64),
-        |(cleaned, customers), number| -> Result<(), Error> {
-            let rows = transactions.buckets.take(number).map_err(transactions::InputError::from)?;
-            engine.progress.advance(rows.len() as u64);
-            let whole = WholeCustomers::new(rows, transactions, &mut Rejected::new(None, 0));
-            cleaned.merge(whole.cleaned);
-            *customers += arrow::array::Array::len(&whole.ids) as u64;
-            Ok(())
-        },
-    )?;
-    let mut all = (Cleaned::default(), 0);
-    for (cleaned, customers) in states {
-        all.0.merge(cleaned);
-        all.1 += customers;
-    }
-    Ok(all)
-}
-
 /// BLAKE3 over what identifies the input files.
 fn identity(plan: &Plan) -> InputIdentity {
     let mut hasher = blake3::Hasher::new();
@@ -484,57 +440,4 @@ fn sweep_rows(config: &Config, features: &Features) -> u64 {
         crate::config::resolve::SegmentCount::Sweep { from, to, step } => ((to - from) / step + 1) as u64,
     };
     tried * features.sample.len() as u64 + features.customers
-}
-
-/// The charts of a run.
-fn draw(segments: &Segments, folder: &RunFolder) -> Result<Vec<PartFile>, Error> {
-    let mut extras = Vec::new();
-    let points: Vec<charts::SweepPoint> = segments.model.sweep.iter().map(|row| row.point).collect();
-    if !points.is_empty() {
-        extras.push(folder.put("segment_sweep.svg", charts::sweep(&points, segments.model.k).into_bytes())?);
-    }
-    let bars: Vec<charts::SegmentBar> = segments
-        .profiles
-        .iter()
-        .map(|profile| charts::SegmentBar {
-            name: format!("{} {}", profile.segment, profile.description),
-            customers: profile.customers,
-            customers_share: profile.customer_share,
-            revenue_share: profile.revenue_share,
-            revenue_per_customer: profile.revenue_per_customer,
-        })
-        .collect();
-    extras.push(folder.put("segments.svg", charts::segments(&bars).into_bytes())?);
-    Ok(extras)
-}
-
-/// The tables of a run, being listed.
-struct Published<'a> {
-    folder: &'a RunFolder,
-    customer_type: CustomerType,
-    tables: BTreeMap<String, TableFiles>,
-}
-
-impl Published<'_> {
-    /// Lists files; the schema is the contract's unless the table is open-ended.
-    fn add(&mut self, table: &Table, files: Vec<PartFile>, schema: Option<&Schema>) {
-        let contract = table.schema(self.customer_type);
-        let fields = schema.map_or_else(|| contract.fields().clone(), |schema| schema.fields().clone());
-        let columns =
-            fields.iter().map(|field| (field.name().clone(), field.data_type().to_string())).collect();
-        self.tables.insert(table.name.to_owned(), TableFiles::new(table, files, columns));
-    }
-
-    /// Writes a small table in one part.
-    fn write(&mut self, table: &Table, batch: RecordBatch) -> Result<(), Error> {
-        let mut writer = PartWriter::create(self.folder, table.name, 0, batch.schema())?;
-        writer.write(&batch)?;
-        let file = writer.finish()?;
-        self.add(table, vec![file], None);
-        Ok(())
-    }
-}
-
-fn table_failed(source: arrow::error::ArrowError) -> Error {
-    Error::Arrow { action: "make a table", source }
 }
