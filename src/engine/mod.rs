@@ -16,6 +16,7 @@
 
 pub mod allocator;
 pub mod buckets;
+pub mod columns;
 pub mod input;
 pub mod location;
 pub mod memory;

@@ -11,9 +11,9 @@
 //! can lie in two of them.
 
 use super::index::{
-    IndexError, Nearest, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
-    distance_of,
+    IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
+use super::nearest::{Nearest, distance_of};
 use crate::numerics::blocks::{self, Blocks, LANES, VACANT};
 use crate::numerics::kmeans::{self, Options, Start, hash_sample};
 
@@ -134,7 +134,7 @@ impl NeighbourIndex for Cells {
             let best = Nearest::new(count, k, exclude.map(|all| &all[index * batch..][..count]));
             let mut search = Batch { index: self, queries, best };
             search.run();
-            out.extend(&search.best);
+            out.extend(&mut search.best);
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl<'a> Batch<'a> {
             let to = (from + stage).min(index.probes);
             wanted.clear();
             for query in 0..count {
-                let worst = self.best.threshold(query);
+                let worst = self.best.least_threshold(query);
                 let ranks = &ranks[query * index.probes..][..index.probes];
                 let needed = ranks[from..to].iter().filter(|&&key| !index.is_beyond(ranks[0], key, worst));
                 wanted.extend(needed.map(|&key| (key as u32, query as u32)));

@@ -4,9 +4,8 @@
 //! points answer 12,000 lookups a second and core. Memory: the pool once. For small pools and as the measure of the
 //! other indexes' recall.
 
-use super::index::{
-    IndexError, Nearest, NeighbourIndex, Neighbours, SearchError, check_points, check_queries,
-};
+use super::index::{IndexError, NeighbourIndex, Neighbours, SearchError, check_points, check_queries};
+use super::nearest::Nearest;
 use crate::numerics::blocks::{Blocks, LANES};
 
 /// Queries that walk over the pool together, so that their candidates stay in the second-level cache.
@@ -52,7 +51,7 @@ impl NeighbourIndex for Exact {
             let count = queries.len() / dims;
             let mut best = Nearest::new(count, k, exclude.map(|all| &all[batch * BATCH..][..count]));
             scan_all(&self.points, queries, &mut best);
-            out.extend(&best);
+            out.extend(&mut best);
         }
         Ok(())
     }

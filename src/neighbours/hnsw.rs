@@ -11,8 +11,9 @@
 
 use super::exact::scan_all;
 use super::index::{
-    IndexError, Nearest, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
+    IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
+use super::nearest::Nearest;
 use crate::numerics::blocks::Blocks;
 use hnsw_rs::anndists::dist::distances::Distance;
 
@@ -110,7 +111,7 @@ impl NeighbourIndex for Hnsw {
                 best = Nearest::new(1, k, exclude);
                 scan_all(&self.points, query, &mut best);
             }
-            out.extend(&best);
+            out.extend(&mut best);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! same kernel and order equal distances by position, so two indexes that find the same points give the
 //! same bytes. A call runs on the calling thread; an index is `Sync`, and the caller divides the queries.
 
-use crate::numerics::blocks::LANES;
+use super::nearest::{Nearest, distance_of};
 use crate::numerics::kmeans::KMeansError;
 
 /// In `exclude`: this query excludes nothing.
@@ -169,10 +169,10 @@ impl Neighbours {
     }
 
     /// Adds the next queries' answers.
-    pub(super) fn extend(&mut self, best: &Nearest) {
-        for query in 0..best.counts.len() {
-            let keys = best.keys(query);
-            let unused = best.k - keys.len();
+    pub(super) fn extend(&mut self, best: &mut Nearest) {
+        for query in 0..best.queries() {
+            let keys = best.sorted(query);
+            let unused = self.k - keys.len();
             self.counts.push(keys.len() as u32);
             self.positions.extend(keys.iter().map(|&key| key as u32));
             self.positions.extend(std::iter::repeat_n(NOTHING, unused));
@@ -186,121 +186,5 @@ impl Neighbours {
         self.counts.extend_from_slice(&later.counts);
         self.positions.extend_from_slice(&later.positions);
         self.distances.extend_from_slice(&later.distances);
-    }
-}
-
-/// The nearest points found so far of each query of a batch.
-///
-/// A candidate is one integer, the bits of its distance above its position: squared distances are
-/// never negative, so integers order by (distance, position). The list is kept sorted, because after
-/// the first few blocks a candidate is rare, and moving 160 bytes costs less than a heap's branches.
-pub(super) struct Nearest<'a> {
-    k: usize,
-    keys: Vec<u64>,
-    counts: Vec<u32>,
-    thresholds: Vec<f32>,
-    exclude: Option<&'a [u32]>,
-}
-
-impl<'a> Nearest<'a> {
-    pub fn new(queries: usize, k: usize, exclude: Option<&'a [u32]>) -> Self {
-        let (keys, counts) = (vec![0; queries * k], vec![0; queries]);
-        Self { k, keys, counts, thresholds: vec![f32::INFINITY; queries], exclude }
-    }
-
-    /// Candidates of one query, nearest first.
-    pub fn keys(&self, query: usize) -> &[u64] {
-        &self.keys[query * self.k..][..self.counts[query] as usize]
-    }
-
-    /// The distance above which nothing can be among the nearest: infinite until there are `k`.
-    pub fn threshold(&self, query: usize) -> f32 {
-        self.thresholds[query]
-    }
-
-    /// Whether the query has as many neighbours as a pool of `points` can give it.
-    pub fn is_full(&self, query: usize, points: usize) -> bool {
-        let excluded = self.exclude.is_some_and(|exclude| (exclude[query] as usize) < points);
-        self.keys(query).len() >= self.k.min(points - usize::from(excluded))
-    }
-
-    /// Offers one point that the query has not been offered before.
-    pub fn offer(&mut self, query: usize, position: u32, distance: f32) {
-        if self.exclude.is_some_and(|exclude| exclude[query] == position) {
-            return;
-        }
-        let key = u64::from(distance.to_bits()) << 32 | u64::from(position);
-        let count = self.counts[query] as usize;
-        let keys = &mut self.keys[query * self.k..][..self.k];
-        let place = keys[..count].partition_point(|&other| other < key);
-        if place == self.k {
-            return;
-        }
-        let kept = count.min(self.k - 1);
-        keys.copy_within(place..kept, place + 1);
-        keys[place] = key;
-        self.counts[query] = kept as u32 + 1;
-        if kept + 1 == self.k {
-            self.thresholds[query] = distance_of(keys[kept]);
-        }
-    }
-
-    /// Offers the points of a block that are near enough, named by `position(lane)`, `None` for a lane
-    /// without a point; returns the query's new threshold.
-    pub fn offer_block(
-        &mut self,
-        query: usize,
-        distances: &[f32; LANES],
-        position: impl Fn(usize) -> Option<u32>,
-    ) -> f32 {
-        let threshold = self.threshold(query);
-        let mut near = 0u32;
-        for (lane, &distance) in distances.iter().enumerate() {
-            near |= u32::from(distance <= threshold) << lane;
-        }
-        // Few lanes are near, so their bits are walked rather than all lanes asked.
-        while near != 0 {
-            let lane = near.trailing_zeros() as usize;
-            near &= near - 1;
-            if distances[lane] <= self.threshold(query)
-                && let Some(position) = position(lane)
-            {
-                self.offer(query, position, distances[lane]);
-            }
-        }
-        self.threshold(query)
-    }
-}
-
-/// The distance in a candidate's upper half.
-pub(super) fn distance_of(key: u64) -> f32 {
-    f32::from_bits((key >> 32) as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_are_kept_in_order_of_distance_then_position() {
-        let mut best = Nearest::new(2, 3, Some(&[7, NOTHING]));
-        for (position, distance) in [(4, 2.0), (7, 0.0), (1, 2.0), (9, 3.0), (2, 0.5), (0, 2.0)] {
-            best.offer(0, position, distance);
-        }
-        assert_eq!(best.threshold(1), f32::INFINITY);
-        best.offer(1, 3, f32::INFINITY);
-        let mut out = Neighbours::new();
-        out.begin(3);
-        out.extend(&best);
-        assert_eq!(out.of(0), (&[2, 0, 1][..], &[0.5, 2.0, 2.0][..]));
-        assert_eq!(out.of(1), (&[3][..], &[f32::INFINITY][..]), "an overflow is still a neighbour");
-        assert_eq!((best.threshold(0), out.k(), out.queries()), (2.0, 3, 2));
-    }
-
-    #[test]
-    fn a_query_is_full_when_the_pool_has_no_others() {
-        let mut best = Nearest::new(1, 5, Some(&[1]));
-        best.offer(0, 0, 1.0);
-        assert!(best.is_full(0, 2) && !best.is_full(0, 3));
     }
 }

@@ -15,6 +15,7 @@ mod conformance;
 pub mod exact;
 pub mod hnsw;
 pub mod index;
+mod nearest;
 pub mod pool;
 pub mod vectors;
 

@@ -15,6 +15,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::OwnHabit, Self::Neighbours, Self::BoughtTogether, Self::Popularity];
+
     /// Own habit for what was bought before; else the strongest of the factors that speak for it.
     pub fn of(candidate: &Candidate, factors: &[f64; Factor::ALL.len()]) -> Self {
         let near = factors[Factor::Neighbours as usize];

@@ -12,6 +12,11 @@ use super::signals::{
 use crate::affinities::Affinities;
 use crate::numerics::simd::{self, Kernel};
 
+/// Packages of a segment that are looked at first for a customer's best: they set the bar.
+const LIKELY: usize = 64;
+/// Packages that are held against the bar at once.
+const CHUNK: usize = 32;
+
 /// A neighbour's packages (rank, share of its purchases) and squared distance.
 pub type NeighbourPackages<'a> = (&'a [(u32, f32)], f32);
 
@@ -86,6 +91,8 @@ pub struct Ranker<'a> {
     pub preferences: Preferences,
     /// By segment: what a new package's ranking starts from, by rank.
     bases: Vec<Vec<f32>>,
+    /// The packages that lead there.
+    likely: Vec<Vec<u32>>,
 }
 
 /// A worker's scoreboard. Memory: 24 bytes a package.
@@ -93,11 +100,12 @@ pub struct Board {
     utilities: Vec<f32>,
     near: Vec<f32>,
     counts: Vec<u32>,
-    touched: Vec<u32>,
     together: Vec<f32>,
     next: Vec<f32>,
     /// What both say, weighted, by member of the affinities.
     signals: Vec<f32>,
+    /// By neighbour.
+    similarities: Vec<f64>,
     best: Vec<(f32, u32)>,
 }
 
@@ -107,7 +115,7 @@ impl Board {
             utilities: vec![0.0; packages],
             near: vec![0.0; packages],
             counts: vec![0; packages],
-            touched: Vec::new(),
+            similarities: Vec::new(),
             together: Vec::new(),
             next: Vec::new(),
             signals: Vec::new(),
@@ -138,8 +146,15 @@ impl<'a> Ranker<'a> {
                 })
                 .collect()
         };
-        let bases = (0..segments.max(1)).map(base).collect();
-        Self { facts, affinities, model, preferences, bases }
+        let bases: Vec<Vec<f32>> = (0..segments.max(1)).map(base).collect();
+        let likely = |base: &Vec<f32>| {
+            let mut leading = Vec::new();
+            best(base, &[], LIKELY, &mut leading);
+            leading.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            leading.into_iter().map(|(_, package)| package).collect()
+        };
+        let likely = bases.iter().map(likely).collect();
+        Self { facts, affinities, model, preferences, bases, likely }
     }
 
     /// The best `most` new packages and all that the customer bought, best first, ties to the first
@@ -161,7 +176,7 @@ impl<'a> Ranker<'a> {
             let log_odds = self.pair(subject).repeat.log_odds(&signals);
             out.push(self.candidate(bought.package, log_odds, Some(position as u32), evidence, board));
         }
-        best(&board.utilities, most, &mut board.best);
+        best(&board.utilities, &self.likely[self.base(subject)], most, &mut board.best);
         for at in 0..board.best.len() {
             let package = board.best[at].1;
             let evidence = self.evidence(package, board);
@@ -236,6 +251,11 @@ impl<'a> Ranker<'a> {
         strongest.map(|(_, package)| package)
     }
 
+    /// Where the ranking of a customer's new packages starts from.
+    fn base(&self, subject: &Subject) -> usize {
+        (subject.segment as usize).min(self.bases.len() - 1)
+    }
+
     fn pair(&self, subject: &Subject) -> &Pair {
         self.model.of(subject.segment)
     }
@@ -276,10 +296,7 @@ impl<'a> Ranker<'a> {
 
     /// What every package would be worth if it were new.
     fn fill(&self, subject: &Subject, neighbours: &[NeighbourPackages], board: &mut Board) {
-        for package in board.touched.drain(..) {
-            board.near[package as usize] = 0.0;
-            board.counts[package as usize] = 0;
-        }
+        add_neighbours(neighbours, board);
         let members = &self.affinities.members;
         board.together.resize(members.len(), 0.0);
         board.next.resize(members.len(), 0.0);
@@ -288,31 +305,27 @@ impl<'a> Ranker<'a> {
         simd::widest(Fill {
             affinities: self.affinities,
             subject,
-            base: &self.bases[(subject.segment as usize).min(self.bases.len() - 1)],
+            base: &self.bases[self.base(subject)],
             ln_prices: &self.facts.ln_price,
-            weights: [1, 2, 3, 4].map(|at| weights[at] as f32),
+            weights: [0, 1, 2, 3, 4].map(|at| weights[at] as f32),
+            near: &board.near,
             utilities: &mut board.utilities,
             together: &mut board.together,
             next: &mut board.next,
             signals: &mut board.signals,
         });
-        add_neighbours(neighbours, board);
-        let weight = weights[0] as f32;
-        for package in &board.touched {
-            let at = *package as usize;
-            board.utilities[at] += weight * neighbour_signal(board.near[at]);
-        }
     }
 }
 
-/// Utilities from everything but the neighbours: one pass over all packages for each sum.
+/// The utility of every package: one pass over all of them for each sum.
 struct Fill<'a> {
     affinities: &'a Affinities,
     subject: &'a Subject<'a>,
     base: &'a [f32],
     ln_prices: &'a [f32],
-    /// Together, next, price step and its square.
-    weights: [f32; 4],
+    /// Neighbours, together, next, price step and its square.
+    weights: [f32; 5],
+    near: &'a [f32],
     utilities: &'a mut [f32],
     together: &'a mut [f32],
     next: &'a mut [f32],
@@ -324,8 +337,9 @@ impl Kernel for Fill<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { affinities, subject, base, ln_prices, weights, utilities, together, next, signals } = self;
-        let [together_weight, next_weight, linear, square] = weights;
+        let Self { affinities, subject, base, ln_prices, weights, near, utilities, together, next, signals } =
+            self;
+        let [near_weight, together_weight, next_weight, linear, square] = weights;
         if subject.ln_usual.is_nan() || (linear == 0.0 && square == 0.0) {
             utilities.copy_from_slice(base);
         } else {
@@ -349,20 +363,24 @@ impl Kernel for Fill<'_> {
                 utilities[*member as usize] += *signal;
             }
         }
+        for (utility, near) in utilities.iter_mut().zip(near) {
+            *utility += if *near > 0.0 { near_weight * neighbour_signal(*near) } else { 0.0 };
+        }
     }
 }
 
 /// The share of neighbours that bought each package, weighted by similarity.
 fn add_neighbours(neighbours: &[NeighbourPackages], board: &mut Board) {
+    board.near.fill(0.0);
+    board.counts.fill(0);
     let similarity = similarity(neighbours.iter().map(|(_, squared)| *squared));
-    let total: f64 = neighbours.iter().map(|(_, squared)| similarity(*squared)).sum();
-    for (packages, squared) in neighbours {
-        let weight = (similarity(*squared) / total) as f32;
+    board.similarities.clear();
+    board.similarities.extend(neighbours.iter().map(|(_, squared)| similarity(*squared)));
+    let total: f64 = board.similarities.iter().sum();
+    for ((packages, _), similarity) in neighbours.iter().zip(&board.similarities) {
+        let weight = (similarity / total) as f32;
         for (package, _) in *packages {
             let at = *package as usize;
-            if board.counts[at] == 0 {
-                board.touched.push(*package);
-            }
             board.near[at] += weight;
             board.counts[at] += 1;
         }
@@ -378,22 +396,30 @@ pub fn similarity(squared: impl ExactSizeIterator<Item = f32>) -> impl Fn(f32) -
 }
 
 /// The `most` largest finite values with their positions, in no particular order; ties to the lower
-/// position.
-fn best(values: &[f32], most: usize, out: &mut Vec<(f32, u32)>) {
+/// position. `likely` are positions to look at first: the better they are, the less is looked at twice.
+fn best(values: &[f32], likely: &[u32], most: usize, out: &mut Vec<(f32, u32)>) {
     out.clear();
     if most == 0 {
         return;
     }
+    // The least of any `most` finite values is a bar that nothing below it can pass.
+    let finite = likely.iter().map(|at| values[*at as usize]).filter(|value| *value > f32::NEG_INFINITY);
+    let (known, least) = finite.take(most).fold((0, f32::INFINITY), |(n, least), v| (n + 1, least.min(v)));
+    let mut bar = if known == most { least.next_down() } else { f32::NEG_INFINITY };
     // A buffer of twice the number, cut back when it is full: each cut raises the bar.
-    let mut bar = f32::NEG_INFINITY;
     let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    for (position, value) in values.iter().enumerate() {
-        if *value > bar {
-            out.push((*value, position as u32));
-            if out.len() == 2 * most {
-                out.select_nth_unstable_by(most - 1, order);
-                out.truncate(most);
-                bar = out[most - 1].0;
+    for (chunk, start) in values.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+        if !chunk.iter().fold(false, |any, value| any | (*value > bar)) {
+            continue;
+        }
+        for (value, position) in chunk.iter().zip(start..) {
+            if *value > bar {
+                out.push((*value, position));
+                if out.len() == 2 * most {
+                    out.select_nth_unstable_by(most - 1, order);
+                    out.truncate(most);
+                    bar = bar.max(out[most - 1].0);
+                }
             }
         }
     }
@@ -470,14 +496,14 @@ mod tests {
         let values: Vec<f32> =
             (0..1000).map(|at| ((at * 7919) % 1000) as f32).chain([f32::NEG_INFINITY]).collect();
         let mut out = Vec::new();
-        best(&values, 5, &mut out);
+        best(&values, &[1000, 7, 9], 5, &mut out);
         let mut found: Vec<i32> = out.iter().map(|(value, _)| *value as i32).collect();
         found.sort_unstable();
         assert_eq!(found, [995, 996, 997, 998, 999]);
-        best(&[1.0, f32::NEG_INFINITY, 1.0, 1.0], 2, &mut out);
+        best(&[1.0, f32::NEG_INFINITY, 1.0, 1.0], &[3, 1, 2], 2, &mut out);
         out.sort_by_key(|(_, position)| *position);
         assert_eq!(out, [(1.0, 0), (1.0, 2)], "ties go to the lower position, nothing infinite comes");
-        best(&values, 0, &mut out);
+        best(&values, &[], 0, &mut out);
         assert!(out.is_empty());
     }
 }

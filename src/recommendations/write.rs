@@ -5,6 +5,7 @@ use super::reasons::{Reason, Source, Wording};
 use super::score::Candidate;
 use super::signals::{Factor, Subject};
 use crate::config::Config;
+use crate::engine::columns::Column;
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
@@ -13,18 +14,19 @@ use crate::numerics::logistic::probability;
 use crate::policies::RuleInfo;
 use crate::tables::{self, CustomerType, Table};
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, DictionaryArray, Float64Builder, Int32Array, Int32Builder,
-    Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, DictionaryArray, Float64Builder, Int32Array, Int64Array,
+    Int64Builder, RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder, UInt32Array,
     UInt32Builder,
 };
 use arrow::compute::take;
-use arrow::datatypes::{Int32Type, Schema, SchemaRef};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
+use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows of a batch.
-const BATCH: usize = 32_768;
+const BATCH: usize = 8_192;
 /// Text columns of `recommendations` that repeat and travel as dictionaries.
 const REPEATING: [&str; 5] = ["package_code", "because_of", "source", "held_out", "reason"];
 /// Factors are published in steps of this, and their sum with them: few different values, small files.
@@ -33,6 +35,8 @@ const FACTOR_STEP: f64 = 1e-3;
 /// Codes, prices and wording, shared by all writers.
 pub struct Codes {
     names: ArrayRef,
+    /// Texts of [`Source`], by its number.
+    sources: ArrayRef,
     /// Currency units.
     prices: Vec<Option<f64>>,
     ln_prices: Vec<f32>,
@@ -44,6 +48,7 @@ impl Codes {
     pub fn new(features: &Features, scale: f64) -> Self {
         Self {
             names: Arc::new(StringArray::from_iter_values(features.packages.iter().map(|p| p.code.as_str()))),
+            sources: Arc::new(StringArray::from_iter_values(Source::ALL.map(Source::text))),
             prices: features.packages.iter().map(|p| p.price.map(|minor| minor as f64 / scale)).collect(),
             ln_prices: features
                 .packages
@@ -83,7 +88,7 @@ pub struct Written {
     pub neighbours: Option<PartFile>,
 }
 
-/// Writes one part. Memory: 32,768 rows and what the Parquet writer holds.
+/// Writes one part. Memory: 8,192 rows and what the Parquet writer holds.
 pub struct OfferWriter<'a> {
     codes: &'a Codes,
     folder: &'a RunFolder,
@@ -103,47 +108,91 @@ pub struct OfferWriter<'a> {
 
 #[derive(Default)]
 struct OfferRows {
-    customers: UInt32Builder,
-    ranks: Int64Builder,
-    packages: Int32Builder,
-    scores: Float64Builder,
-    prices: Float64Builder,
-    expected: Float64Builder,
+    customers: Column<UInt32Type>,
+    ranks: Column<Int64Type>,
+    packages: Column<Int32Type>,
+    scores: Column<Float64Type>,
+    prices: Column<Float64Type>,
+    expected: Column<Float64Type>,
     is_new: BooleanBuilder,
-    segments: Int64Builder,
-    sources: StringDictionaryBuilder<Int32Type>,
-    neighbours: Int64Builder,
-    consulted: Int64Builder,
-    because_of: Int32Builder,
-    utilities: Float64Builder,
-    factors: [Float64Builder; Factor::ALL.len()],
-    boosts: Float64Builder,
+    segments: Column<Int64Type>,
+    sources: Column<Int32Type>,
+    neighbours: Column<Int64Type>,
+    consulted: Column<Int64Type>,
+    because_of: Column<Int32Type>,
+    utilities: Column<Float64Type>,
+    factors: [Column<Float64Type>; Factor::ALL.len()],
+    boosts: Column<Float64Type>,
     held_out: StringDictionaryBuilder<Int32Type>,
     reasons: Reasons,
+}
+
+impl OfferRows {
+    /// The columns of `recommendations` after the customer's.
+    fn lend(&mut self, codes: &Codes) -> Result<Vec<ArrayRef>, ArrowError> {
+        let text = |keys: Int32Array, values: &ArrayRef| -> Result<ArrayRef, ArrowError> {
+            Ok(Arc::new(DictionaryArray::try_new(keys, values.clone())?))
+        };
+        let mut columns = vec![
+            self.ranks.lend_any(),
+            text(self.packages.lend(), &codes.names)?,
+            self.scores.lend_any(),
+            self.prices.lend_any(),
+            self.expected.lend_any(),
+            Arc::new(self.is_new.finish()),
+            self.segments.lend_any(),
+            text(self.sources.lend(), &codes.sources)?,
+            self.neighbours.lend_any(),
+            self.consulted.lend_any(),
+            text(self.because_of.lend(), &codes.names)?,
+            self.utilities.lend_any(),
+        ];
+        columns.extend(self.factors.iter_mut().map(Column::lend_any));
+        columns.push(self.boosts.lend_any());
+        columns.push(Arc::new(self.held_out.finish()));
+        columns.push(text(self.reasons.keys.lend(), &self.reasons.finish())?);
+        Ok(columns)
+    }
+
+    /// To be called when the batch is written and dropped.
+    fn take_back(&mut self) {
+        self.customers.take_back();
+        for column in [&mut self.packages, &mut self.sources, &mut self.because_of, &mut self.reasons.keys] {
+            column.take_back();
+        }
+        for column in [&mut self.ranks, &mut self.segments, &mut self.neighbours, &mut self.consulted] {
+            column.take_back();
+        }
+        let money = [&mut self.prices, &mut self.expected];
+        let scores = [&mut self.scores, &mut self.utilities, &mut self.boosts];
+        money.into_iter().chain(scores).chain(&mut self.factors).for_each(Column::take_back);
+    }
 }
 
 /// The reasons of a batch: each in words once.
 #[derive(Default)]
 struct Reasons {
-    keys: Int32Builder,
-    numbers: HashMap<Reason, i32>,
+    keys: Column<Int32Type>,
+    numbers: HashMap<Reason, i32, FixedState>,
     texts: StringBuilder,
     text: String,
 }
 
 impl Reasons {
-    fn append<'a>(&mut self, reason: Reason, name: impl Fn(u32) -> &'a str) {
+    fn push<'a>(&mut self, reason: Reason, name: impl Fn(u32) -> &'a str) {
         let next = self.numbers.len() as i32;
         let number = *self.numbers.entry(reason).or_insert_with(|| {
             reason.write(&mut self.text, name);
             self.texts.append_value(&self.text);
             next
         });
-        self.keys.append_value(number);
+        self.keys.push(number);
     }
 
-    fn finish(&mut self) -> Result<DictionaryArray<Int32Type>, ArrowError> {
-        DictionaryArray::try_new(self.keys.finish(), Arc::new(self.texts.finish()))
+    /// The words, by number.
+    fn finish(&mut self) -> ArrayRef {
+        self.numbers.clear();
+        Arc::new(self.texts.finish())
     }
 }
 
@@ -195,35 +244,35 @@ impl<'a> OfferWriter<'a> {
         customer: usize,
         row: &Row,
     ) -> Result<(), super::RecommendationError> {
-        self.ids = Some(ids.clone());
+        self.ids.get_or_insert_with(|| ids.clone());
         let Row { candidate, .. } = row;
         let rows = &mut self.rows;
         let package = candidate.package as usize;
         let score = probability(candidate.log_odds);
         let price = self.codes.prices[package];
-        rows.customers.append_value(customer as u32);
-        rows.ranks.append_value(row.rank as i64 + 1);
-        rows.packages.append_value(candidate.package as i32);
-        rows.scores.append_value(score);
-        rows.prices.append_option(price);
-        rows.expected.append_option(price.map(|price| price * score));
+        rows.customers.push(customer as u32);
+        rows.ranks.push(row.rank as i64 + 1);
+        rows.packages.push(candidate.package as i32);
+        rows.scores.push(score);
+        rows.prices.push_option(price);
+        rows.expected.push_option(price.map(|price| price * score));
         rows.is_new.append_value(candidate.bought.is_none());
-        rows.segments.append_value(i64::from(row.subject.segment) + 1);
-        rows.sources.append_value(row.source.text());
-        rows.neighbours.append_value(i64::from(candidate.neighbours));
-        rows.consulted.append_value(row.consulted as i64);
-        rows.because_of.append_option(row.because_of.map(|package| package as i32));
+        rows.segments.push(i64::from(row.subject.segment) + 1);
+        rows.sources.push(row.source as i32);
+        rows.neighbours.push(i64::from(candidate.neighbours));
+        rows.consulted.push(row.consulted as i64);
+        rows.because_of.push_option(row.because_of.map(|package| package as i32));
         let steps = |value: f64| (value / FACTOR_STEP).round();
         let mut sum = steps(row.boost);
-        rows.boosts.append_value(sum * FACTOR_STEP);
-        for (builder, factor) in rows.factors.iter_mut().zip(row.factors) {
+        rows.boosts.push(sum * FACTOR_STEP);
+        for (column, factor) in rows.factors.iter_mut().zip(row.factors) {
             sum += steps(factor);
-            builder.append_value(steps(factor) * FACTOR_STEP);
+            column.push(steps(factor) * FACTOR_STEP);
         }
-        rows.utilities.append_value(sum * FACTOR_STEP);
+        rows.utilities.push(sum * FACTOR_STEP);
         rows.held_out.append_option(row.held_out);
         let name = |package: u32| self.codes.texts[package as usize].as_str();
-        rows.reasons.append(Reason::of(row, self.codes.ln_prices[package]), name);
+        rows.reasons.push(Reason::of(row, self.codes.ln_prices[package]), name);
         if rows.ranks.len() >= BATCH {
             self.flush_offers()?;
         }
@@ -238,7 +287,7 @@ impl<'a> OfferWriter<'a> {
         walk: &Walk,
         infos: &[RuleInfo],
     ) -> Result<(), super::RecommendationError> {
-        self.ids = Some(ids.clone());
+        self.ids.get_or_insert_with(|| ids.clone());
         let mut reason = String::new();
         let mut refused: Vec<u16> = walk.refused.iter().map(|(_, rule)| *rule).collect();
         refused.sort_unstable();
@@ -275,7 +324,7 @@ impl<'a> OfferWriter<'a> {
         if !self.publish_neighbours {
             return Ok(());
         }
-        self.ids = Some(ids.clone());
+        self.ids.get_or_insert_with(|| ids.clone());
         let (customers, ranks, neighbours, distances) = &mut self.near;
         for (rank, (position, squared)) in positions.iter().zip(squared).enumerate() {
             customers.append_value(customer as u32);
@@ -301,47 +350,25 @@ impl<'a> OfferWriter<'a> {
         })
     }
 
-    fn ids_at(&self, customers: &mut UInt32Builder) -> Result<ArrayRef, ArrowError> {
+    fn ids_at(&self, customers: &UInt32Array) -> Result<ArrayRef, ArrowError> {
         match &self.ids {
-            Some(ids) => take(ids, &customers.finish(), None),
+            Some(ids) => take(ids, customers, None),
             None => Ok(arrow::array::new_empty_array(&self.customer_type.data_type())),
         }
     }
 
     fn flush_offers(&mut self) -> Result<(), super::RecommendationError> {
-        let mut rows = std::mem::take(&mut self.rows);
-        if rows.ranks.is_empty() {
+        if self.rows.ranks.is_empty() {
             return Ok(());
         }
-        let packages: Int32Array = rows.packages.finish();
-        let because_of: Int32Array = rows.because_of.finish();
-        let batch = RecordBatch::try_new(
-            self.schema.clone(),
-            [
-                self.ids_at(&mut rows.customers)?,
-                Arc::new(rows.ranks.finish()) as ArrayRef,
-                Arc::new(DictionaryArray::try_new(packages, self.codes.names.clone())?),
-                Arc::new(rows.scores.finish()),
-                Arc::new(rows.prices.finish()),
-                Arc::new(rows.expected.finish()),
-                Arc::new(rows.is_new.finish()),
-                Arc::new(rows.segments.finish()),
-                Arc::new(rows.sources.finish()),
-                Arc::new(rows.neighbours.finish()),
-                Arc::new(rows.consulted.finish()),
-                Arc::new(DictionaryArray::try_new(because_of, self.codes.names.clone())?),
-                Arc::new(rows.utilities.finish()),
-            ]
-            .into_iter()
-            .chain(rows.factors.iter_mut().map(|factor| Arc::new(factor.finish()) as ArrayRef))
-            .chain([
-                Arc::new(rows.boosts.finish()) as ArrayRef,
-                Arc::new(rows.held_out.finish()),
-                Arc::new(rows.reasons.finish()?),
-            ])
-            .collect(),
-        )?;
-        Ok(self.writer.write(&batch)?)
+        let customers = self.rows.customers.lend();
+        let mut columns = vec![self.ids_at(&customers)?];
+        columns.append(&mut self.rows.lend(self.codes)?);
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
+        self.writer.write(&batch)?;
+        drop((batch, customers));
+        self.rows.take_back();
+        Ok(())
     }
 
     fn flush_shortfalls(&mut self) -> Result<(), super::RecommendationError> {
@@ -352,7 +379,7 @@ impl<'a> OfferWriter<'a> {
         let offers = offers.finish();
         let wanted = Int64Array::from(vec![self.top as i64; offers.len()]);
         let columns: Vec<ArrayRef> = vec![
-            self.ids_at(&mut customers)?,
+            self.ids_at(&customers.finish())?,
             Arc::new(offers),
             Arc::new(wanted),
             Arc::new(reasons.finish()),
@@ -369,7 +396,7 @@ impl<'a> OfferWriter<'a> {
         }
         let texts: ArrayRef = Arc::new(neighbours.finish());
         let columns: Vec<ArrayRef> = vec![
-            self.ids_at(&mut customers)?,
+            self.ids_at(&customers.finish())?,
             Arc::new(ranks.finish()),
             arrow::compute::cast(&texts, &self.customer_type.data_type())?,
             Arc::new(distances.finish()),

@@ -31,6 +31,8 @@ const PAGE_ROWS: usize = 8_192;
 /// The features whose values hardly repeat; so do the shares of types and channels.
 const MANY_VALUES: [&str; 4] =
     ["average_purchase", "revenue_30d_share", "revenue_trend", "mean_quota_mb_per_day"];
+/// Room for the different reasons of a row group: a quarter of them, some 100 bytes each, 4.4 MB.
+const REASONS_BYTES: usize = 8 << 20;
 /// What the names of share columns begin with.
 const SHARES: [&str; 3] = ["channel_", "service_", "charging_"];
 
@@ -45,7 +47,9 @@ pub fn properties(name: &str, schema: &Schema) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(format!("packwise {}", env!("CARGO_PKG_VERSION")));
     if [tables::CUSTOMER_FEATURES.name, tables::CUSTOMER_PACKAGES.name].contains(&name) {
-        builder = tuned(builder, schema);
+        builder = features(builder, schema);
+    } else if name == tables::RECOMMENDATIONS.name {
+        builder = offers(builder, schema);
     }
     match schema.fields().first() {
         Some(first) if first.name() == tables::CUSTOMER_ID.name => {
@@ -64,15 +68,12 @@ fn zstd() -> Compression {
     Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default())
 }
 
-/// Every column by its kind.
-fn tuned(mut builder: WriterPropertiesBuilder, schema: &Schema) -> WriterPropertiesBuilder {
+/// Every column of features by its kind.
+fn features(mut builder: WriterPropertiesBuilder, schema: &Schema) -> WriterPropertiesBuilder {
     for field in schema.fields() {
         let column = ColumnPath::from(field.name().as_str());
         builder = match field.data_type() {
-            DataType::Int64 | DataType::Timestamp(_, _) => builder
-                .set_column_dictionary_enabled(column.clone(), false)
-                .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED)
-                .set_column_compression(column, Compression::UNCOMPRESSED),
+            DataType::Int64 | DataType::Timestamp(_, _) => deltas(builder, column),
             DataType::Float64 if has_many_values(field.name()) => builder
                 .set_column_dictionary_enabled(column.clone(), false)
                 .set_column_encoding(column.clone(), Encoding::PLAIN)
@@ -81,6 +82,33 @@ fn tuned(mut builder: WriterPropertiesBuilder, schema: &Schema) -> WriterPropert
         };
     }
     builder
+}
+
+/// Every column of offers: nothing but ids and reasons is worth compressing.
+fn offers(mut builder: WriterPropertiesBuilder, schema: &Schema) -> WriterPropertiesBuilder {
+    builder = builder.set_compression(Compression::UNCOMPRESSED);
+    for field in schema.fields() {
+        let column = ColumnPath::from(field.name().as_str());
+        builder = match (field.name().as_str(), field.data_type()) {
+            ("reason", _) => builder
+                .set_column_dictionary_page_size_limit(column.clone(), REASONS_BYTES)
+                .set_column_compression(column, zstd()),
+            // A value of its own in nearly every row.
+            ("score" | "expected_revenue", _) => builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::PLAIN),
+            (_, DataType::Int64) => deltas(builder, column),
+            _ => builder,
+        };
+    }
+    builder
+}
+
+fn deltas(builder: WriterPropertiesBuilder, column: ColumnPath) -> WriterPropertiesBuilder {
+    builder
+        .set_column_dictionary_enabled(column.clone(), false)
+        .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED)
+        .set_column_compression(column, Compression::UNCOMPRESSED)
 }
 
 fn has_many_values(name: &str) -> bool {
