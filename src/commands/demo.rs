@@ -107,6 +107,7 @@ pub fn run(args: &DemoArgs, json: bool) -> Result<u8, Error> {
         "  packwise lookup -c {config} {id}\n  \
            packwise query -c {config} \"SELECT package_code, count(*) AS best_for FROM recommendations WHERE rank = 1 GROUP BY 1 ORDER BY 2 DESC LIMIT 5\"\n  \
            packwise runs -c {config} show {run}\n  \
+           packwise value -c {config}\n  \
            packwise run -c {config} --set recommendations.top=3\n\
          Charts: {runs}/segments.svg, {runs}/segment_sweep.svg\n\
          (from a checkout, write `cargo run --release --` for `packwise`)\n",

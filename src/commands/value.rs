@@ -250,8 +250,7 @@ fn thresholds(matrices: &Rows) -> Vec<String> {
     for row in matrices {
         let text = |column: &str| row.get(column).and_then(Value::as_str).unwrap_or("–").to_owned();
         let limit = |column: &str| {
-            let value = row.get(column).and_then(Value::as_f64);
-            value.map_or_else(|| "nobody has a value".to_owned(), |value| format!("above {value}"))
+            row.get(column).and_then(Value::as_f64).map_or_else(String::new, |value| format!("above {value}"))
         };
         let line = format!(
             "{}: high is {} {}, {} {}; a value equal to the threshold is low\n",

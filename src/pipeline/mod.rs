@@ -12,7 +12,7 @@ use crate::affinities;
 use crate::config::{Config, Layers};
 use crate::engine::Engine;
 use crate::engine::memory::peak_resident_bytes;
-use crate::engine::part::{PartFile, PartReader, RunFolder};
+use crate::engine::part::{PartFile, RunFolder};
 use crate::engine::progress::StageFigures;
 use crate::engine::scratch::Scratch;
 use crate::error::Error;
@@ -27,7 +27,7 @@ use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality};
 use crate::runs::{NewRun, Output};
 use crate::segments;
 use crate::spelling;
-use crate::tables::{self, Table};
+use crate::tables;
 use crate::transactions::catalogue::{self, Package};
 use crate::transactions::cutoff::{CustomerSampler, Cutoff, SampledCustomers};
 use crate::transactions::quality::QualityReport;
@@ -35,8 +35,9 @@ use crate::transactions::source::Plan;
 use crate::transactions::times::date_of;
 use crate::transactions::{self, Transactions};
 use crate::value::collect::Collector;
-use crate::value::{self, Previous, Value};
-use arrow::array::{AsArray, RecordBatch};
+use crate::value::moves::Earlier;
+use crate::value::{self, Value};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use chrono::{DateTime, SecondsFormat, Utc};
 use fit::Bench;
@@ -99,7 +100,7 @@ fn prepare(
     engine: &Engine,
     scratch: &Scratch,
     folder: &RunFolder,
-    valued: Option<(&value::Settings, Option<Previous>)>,
+    valued: Option<(&value::Settings, Option<Earlier>)>,
 ) -> Result<Prepared, Error> {
     let progress = &engine.progress;
     let Checked { plan, catalogue, policies } = checked;
@@ -139,13 +140,12 @@ fn prepare(
     progress.end(sampled.len() as u64, model.tuning.customers, 0);
 
     let value = match (collector, valued) {
-        (Some(collector), Some((settings, previous))) => {
+        (Some(collector), Some((settings, earlier))) => {
             progress.begin("value", features.customers);
             let summaries = collector.finish()?;
             let by = (config, settings);
             let has_money = transactions.has_money;
-            let value =
-                value::build(&features, summaries, &sampled, previous, has_money, by, engine, folder)?;
+            let value = value::build(&features, summaries, &sampled, earlier, has_money, by, engine, folder)?;
             progress.end(features.customers, value.figures.customers, 0);
             Some(value)
         }
@@ -267,7 +267,7 @@ pub fn run(
     let run: NewRun = output.begin(started, &identity.fingerprint, scratch.path())?;
     let folder = &run.folder;
     let valued = match &config.value {
-        Some(settings) => Some((settings, previous(&output, &scratch, engine)?)),
+        Some(settings) => Some((settings, earlier(&output, &scratch)?)),
         None => None,
     };
 
@@ -399,22 +399,14 @@ pub fn features_only(
     Ok((run.id, progress.figures()))
 }
 
-/// The newest published run, if its customers were scored.
-fn previous(output: &Output, scratch: &Scratch, engine: &Engine) -> Result<Option<Previous>, Error> {
-    let Some(id) = output.list()?.pop() else { return Ok(None) };
-    let manifest = output.manifest(Some(&id))?;
-    let of = |table: &Table| manifest.tables.get(table.name).map(|table| table.files.clone());
-    let (Some(rfm), Some(named)) = (of(&tables::RFM), of(&tables::RFM_SEGMENTS)) else { return Ok(None) };
-    let folder = output.folder(&id, scratch.path());
-    let mut segments = Vec::new();
-    for part in &named {
-        for batch in PartReader::open(&folder, part, &["segment"], engine.runtime.handle())? {
-            let batch = batch?;
-            let names = batch.column(0).as_string::<i32>();
-            segments.extend(names.iter().flatten().map(str::to_owned));
-        }
-    }
-    Ok(Some(Previous { id, folder, rfm, segments }))
+/// The newest published run.
+fn earlier(output: &Output, scratch: &Scratch) -> Result<Option<Earlier>, Error> {
+    let newest = output.list()?.pop();
+    Ok(newest.map(|id| Earlier {
+        manifest: output.manifest(Some(&id)),
+        folder: output.folder(&id, scratch.path()),
+        id,
+    }))
 }
 
 /// BLAKE3 over what identifies the input files.

@@ -118,7 +118,9 @@ pub const CUSTOMER_VALUE: Table = Table {
         maybe("tier", Kind::Text, "tier of value; null without values"),
         column("value_segment", Kind::Integer, "segment by behaviour and value, see value_segments"),
     ],
-    open_ended: Some("`<matrix>_quadrant`, the quadrant in each strategic matrix"),
+    open_ended: Some(
+        "`<matrix>_quadrant`, the quadrant in each strategic matrix; null if nobody has a value on an axis",
+    ),
 };
 
 pub const VALUE_MODELS: Table = Table {

@@ -77,13 +77,19 @@ impl Found<'_> {
         }
     }
 
-    /// What a model could not do, each once.
+    /// What could not be done, each once.
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = Vec::new();
         let rows = self.models.rows();
         let said =
             rows.iter().filter(|row| !row.note.is_empty()).map(|row| format!("{}: {}", row.model, row.note));
-        for note in said.chain(self.holdout.note.iter().map(|note| format!("backtest: {note}"))) {
+        let unmade = self.settings.matrices.iter().zip(&self.second.quadrants).flat_map(|(matrix, tally)| {
+            let empty = matrix.axes.iter().zip(tally.limits()).find(|(_, limit)| limit.is_none());
+            empty
+                .map(|(axis, _)| format!("{}: not made, nobody has a value for {}", matrix.name, axis.column))
+        });
+        let of_holdout = self.holdout.note.iter().map(|note| format!("backtest: {note}"));
+        for note in said.chain(of_holdout).chain(unmade).chain(self.moves.note.clone()) {
             if !notes.contains(&note) {
                 notes.push(note);
             }

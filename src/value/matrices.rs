@@ -163,10 +163,11 @@ impl Axis {
         value.filter(|value| value.is_finite()).map(|value| (value * self.steps).round() as i64)
     }
 
-    /// The threshold in steps: the median of the values given, or the number set. None if the median is
-    /// asked for and nobody has a value; all are low then.
+    /// The threshold in steps: the median of the values given, or the number set. None if nobody has a
+    /// value: there is no matrix then.
     pub fn limit(&self, values: &Histogram) -> Option<i64> {
         match self.threshold {
+            _ if values.count() == 0 => None,
             Threshold::Median => values.quantile(0.5),
             Threshold::Value(value) => self.quantise(Some(value)),
         }

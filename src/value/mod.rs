@@ -10,6 +10,7 @@
 //! | [`scorer`] | the worth of one customer |
 //! | [`rfm`] | recency, frequency, money and length: scores, named segments, migration |
 //! | [`segments`] | k-means over behaviour and future value |
+//! | [`moves`] | who changed segment since the run before |
 //! | [`matrices`], [`tiers`] | strategic quadrants, scenarios; Platinum to Bronze |
 //! | `pass` | everybody through all of it, twice: once to find cut points, once to write |
 //! | `write`, `small` | tables by customer; tables about the base |
@@ -22,6 +23,7 @@ pub mod fit;
 pub mod holdout;
 pub mod matrices;
 pub mod models;
+pub mod moves;
 mod pass;
 pub mod purchases;
 pub mod report;
@@ -35,14 +37,14 @@ mod write;
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::part::{PartError, PartFile, PartReader, RunFolder};
+use crate::engine::part::{PartError, PartFile, RunFolder};
 use crate::features::Features;
 use crate::numerics::sample::MergeError;
 use crate::segments::SegmentError;
 use crate::tables::{self, Table};
 use crate::transactions::cutoff::SampledCustomers;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use collect::Summaries;
 use fit::Models;
@@ -50,10 +52,10 @@ use matrices::Matrix;
 use matrices::scenario::Scenarios;
 use models::summary::TupleError;
 use models::{Dropout, HorizonError, SpendError, ValueHorizonError};
+use moves::{Earlier, Moves};
 use purchases::Period;
 use report::ValueFigures;
 use rfm::grid::Grid;
-use rfm::migration::{Migration, MigrationError, MigrationRow};
 use tiers::{TierEntry, TierError};
 
 /// What the configuration asks for.
@@ -98,19 +100,8 @@ pub enum ValueError {
     Tiers(#[from] TierError),
     #[error(transparent)]
     Part(#[from] PartError),
-    #[error("the migration between two runs cannot be counted")]
-    Migration(#[from] MigrationError<PartError>),
     #[error("a table of customer value cannot be made")]
     Arrow(#[from] ArrowError),
-}
-
-/// The run before this one, for the migration between segments.
-pub struct Previous {
-    pub id: String,
-    pub folder: RunFolder,
-    pub rfm: Vec<PartFile>,
-    /// Names of its segments, in their order.
-    pub segments: Vec<String>,
 }
 
 /// What is published.
@@ -127,7 +118,7 @@ pub fn build(
     features: &Features,
     summaries: Summaries,
     sampled: &SampledCustomers,
-    previous: Option<Previous>,
+    earlier: Option<Earlier>,
     has_money: bool,
     (config, settings): (&Config, &Settings),
     engine: &Engine,
@@ -140,19 +131,13 @@ pub fn build(
     let base = pass::Base { features, parts: &summaries.parts, scorer, config, settings, engine, folder };
     let first = base.first()?;
     let second = base.second(first, &summaries)?;
-    let (migration, earlier) = match previous {
-        Some(previous) => (
-            migrate(&previous, &second.rfm, folder, settings.grid.segments().len(), engine)?,
-            previous.segments,
-        ),
-        None => (Vec::new(), Vec::new()),
-    };
+    let moves = Moves::since(earlier, &second.rfm, folder, settings.grid.segments().len(), engine);
     let found = small::Found {
         models: &models,
         holdout: &holdout,
         second: &second,
         summaries: &summaries,
-        migration: (&migration, &earlier),
+        moves: &moves,
         settings,
         scale,
     };
@@ -167,48 +152,4 @@ pub fn build(
         small,
         figures,
     })
-}
-
-/// A customer id in the order of published tables.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Id {
-    Integer(i64),
-    Text(String),
-}
-
-/// Who moved between the segments of two runs: both tables are read once, side by side.
-fn migrate(
-    previous: &Previous,
-    rfm: &[PartFile],
-    folder: &RunFolder,
-    segments: usize,
-    engine: &Engine,
-) -> Result<Vec<MigrationRow>, ValueError> {
-    let runtime = engine.runtime.handle();
-    let rows = |folder: &RunFolder, parts: &[PartFile]| {
-        let open =
-            |part: &PartFile| PartReader::open(folder, part, &["customer_id", "segment_number"], runtime);
-        let readers: Result<Vec<PartReader>, PartError> = parts.iter().map(open).collect();
-        readers.map(|readers| readers.into_iter().flatten().flat_map(placed))
-    };
-    let mut migration = Migration::new(previous.segments.len(), segments);
-    migration.add(rows(&previous.folder, &previous.rfm)?, rows(folder, rfm)?)?;
-    Ok(migration.rows())
-}
-
-/// The customers of a batch with their segments from 0.
-fn placed(batch: Result<RecordBatch, PartError>) -> Vec<Result<(Id, usize), PartError>> {
-    let batch = match batch {
-        Ok(batch) => batch,
-        Err(error) => return vec![Err(error)],
-    };
-    let segments = batch.column(1).as_primitive::<Int64Type>();
-    let ids = batch.column(0);
-    let id = |row: usize| match ids.as_primitive_opt::<Int64Type>() {
-        Some(integers) => Id::Integer(integers.value(row)),
-        None => Id::Text(ids.as_string::<i32>().value(row).to_owned()),
-    };
-    (0..batch.num_rows())
-        .map(|row| Ok((id(row), usize::try_from(segments.value(row) - 1).unwrap_or(usize::MAX))))
-        .collect()
 }

@@ -260,7 +260,7 @@ impl Base<'_> {
                     if let Some(segment) = segment {
                         grid.add(segment, &row.behaviour, row.behaviour.recency_days < LATELY);
                     }
-                    let corners: Vec<usize> = quadrants
+                    let corners: Vec<Option<usize>> = quadrants
                         .iter_mut()
                         .zip(&row.axes)
                         .map(|(tally, values)| tally.add(*values, row.behaviour.revenue))

@@ -4,9 +4,9 @@ use super::backtest::{Method, Target};
 use super::collect::Summaries;
 use super::fit::Models;
 use super::holdout::Holdout;
+use super::moves::Moves;
 use super::pass::Second;
 use super::rfm::MEASURES;
-use super::rfm::migration::MigrationRow;
 use super::{Settings, ValueError};
 use crate::engine::part::PartError;
 use crate::segments::sweep_batch;
@@ -21,8 +21,7 @@ pub(super) struct Found<'a> {
     pub holdout: &'a Holdout,
     pub second: &'a Second,
     pub summaries: &'a Summaries,
-    /// With the names of the earlier run's segments.
-    pub migration: (&'a [MigrationRow], &'a [String]),
+    pub moves: &'a Moves,
     pub settings: &'a Settings,
     pub scale: f64,
 }
@@ -211,8 +210,8 @@ impl Found<'_> {
     }
 
     fn migration(&self) -> Result<Small, ValueError> {
-        let (found, earlier) = self.migration;
-        let rows = Rows(found);
+        let earlier = &self.moves.segments;
+        let rows = Rows(&self.moves.rows);
         let later = self.settings.grid.segments();
         small(
             &tables::RFM_MIGRATION,
@@ -262,7 +261,8 @@ impl Found<'_> {
 
     fn matrices(&self) -> Result<[Small; 2], ValueError> {
         let (mut quadrants, mut scenarios) = (Vec::new(), Vec::new());
-        for (matrix, tally) in self.settings.matrices.iter().zip(&self.second.quadrants) {
+        let all = self.settings.matrices.iter().zip(&self.second.quadrants);
+        for (matrix, tally) in all.filter(|(_, tally)| tally.is_made()) {
             let rows = tally.rows(matrix, self.scale);
             scenarios
                 .extend(self.settings.scenarios.rows(matrix, &rows).into_iter().map(|row| (matrix, row)));

@@ -18,7 +18,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
-/// The schema of `customer_value`: its fixed columns, then the quadrant of each matrix.
+/// The schema of `customer_value`: its fixed columns, then the quadrant of each matrix (null
+/// in one that is not made).
 pub(super) fn value_schema(customers: CustomerType, settings: &Settings) -> SchemaRef {
     let mut fields: Vec<Field> =
         tables::CUSTOMER_VALUE.columns.iter().map(|column| column.field(customers)).collect();
@@ -28,7 +29,7 @@ pub(super) fn value_schema(customers: CustomerType, settings: &Settings) -> Sche
         while taken.contains(&name) {
             name.push('_');
         }
-        fields.push(Field::new(&name, DataType::Utf8, false));
+        fields.push(Field::new(&name, DataType::Utf8, true));
         taken.push(name);
     }
     Arc::new(Schema::new(fields))
@@ -98,12 +99,13 @@ impl<'a> ValueWriter<'a> {
         }
     }
 
-    /// Adds a customer. `scores` with the number of its named segment; `corners` by matrix.
+    /// Adds a customer. `scores` with the number of its named segment; `corners` by matrix, None in one that
+    /// is not made.
     pub fn add(
         &mut self,
         row: &Row,
         scores: Option<(Lrfm<Score>, usize)>,
-        corners: &[usize],
+        corners: &[Option<usize>],
         tier: Option<usize>,
         value_segment: usize,
     ) {
@@ -125,7 +127,7 @@ impl<'a> ValueWriter<'a> {
         self.values.append_option(row.worth.and_then(|worth| worth.value()));
         self.tiers.add(tier);
         self.value_segments.append_value(value_segment as i64 + 1);
-        self.quadrants.iter_mut().zip(corners).for_each(|(names, corner)| names.add(Some(*corner)));
+        self.quadrants.iter_mut().zip(corners).for_each(|(names, corner)| names.add(*corner));
     }
 
     /// Writes both parts.

@@ -99,6 +99,16 @@ fn fader_hardie_lee_2005_cdnow_from_purchases() {
     assert!((25.75..25.95).contains(&year), "{year}");
     let sum: f64 = floats(&value, "probability_alive").iter().flatten().sum();
     assert!((sum / 2_357.0 - 0.8134).abs() < 5e-4, "{sum}");
+
+    // Nothing is known of usage without a catalogue, so nobody is said to use little.
+    let quadrants = shop.table(&run, "matrices");
+    assert!(texts(&quadrants, "matrix").iter().all(|name| name == "Revenue × Tenure"));
+    assert_eq!(quadrants.num_rows(), 4);
+    assert_eq!(column(&value, "revenue_usage_quadrant").null_count(), value.num_rows());
+    assert_eq!(column(&value, "revenue_tenure_quadrant").null_count(), 0);
+    let notes = run.quality.value.unwrap().notes;
+    let unmade = "Revenue × Usage: not made, nobody has a value for mean_quota_mb_per_day";
+    assert!(notes.iter().any(|note| note == unmade), "{notes:?}");
 }
 
 #[test]
@@ -221,6 +231,14 @@ fn scores_partition_the_base_and_migration_follows_the_run_before() {
         let stayed = if from[row] == to[row] { counts.get(&from[row]).copied().unwrap_or(0) } else { 0 };
         assert_eq!(*customers, stayed, "{} to {}", from[row], to[row]);
     }
+
+    // The run before is damaged: tonight's is published, and says that it could not compare.
+    shop.write(&format!("out/runs/{}/manifest.json", second.run_id), "{");
+    let third = shop.run(&["segments.k=3"]);
+    assert_eq!(shop.table(&third, "rfm_migration").num_rows(), 0);
+    let notes = third.quality.value.unwrap().notes;
+    let said = notes.iter().any(|note| note.starts_with("moves since the run before: not known"));
+    assert!(said && notes.iter().any(|note| note.contains(&second.run_id)), "{notes:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ struct Totals {
 /// Places customers and sums them by quadrant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuadrantTally {
-    /// In steps, x and y; None: everybody is low.
+    /// In steps, x and y; None: nobody has a value.
     limits: [Option<i64>; 2],
     quadrants: [Totals; 4],
 }
@@ -51,24 +51,29 @@ impl QuadrantTally {
         self.limits
     }
 
-    /// The corner of a customer with these values in steps: high is strictly above the limit, a missing
-    /// value is low.
-    pub fn place(&self, values: [Option<i64>; 2]) -> usize {
-        let high =
-            |axis: usize| values[axis].zip(self.limits[axis]).is_some_and(|(value, limit)| value > limit);
-        corner(high(0), high(1))
+    /// Whether there are values on both axes. Where nobody has any, quadrants would say what is not known.
+    pub fn is_made(&self) -> bool {
+        self.limits.iter().all(Option::is_some)
+    }
+
+    /// The corner of a customer with these values in steps, if the matrix is made: high is strictly above
+    /// the limit, a missing value is low.
+    fn place(&self, values: [Option<i64>; 2]) -> Option<usize> {
+        let [x, y] = self.limits;
+        let high = |value: Option<i64>, limit: i64| value.is_some_and(|value| value > limit);
+        Some(corner(high(values[0], x?), high(values[1], y?)))
     }
 
     /// Places a customer, adds its revenue in minor units, and gives the corner.
-    pub fn add(&mut self, values: [Option<i64>; 2], revenue: i64) -> usize {
-        let place = self.place(values);
+    pub fn add(&mut self, values: [Option<i64>; 2], revenue: i64) -> Option<usize> {
+        let place = self.place(values)?;
         let totals = &mut self.quadrants[place];
         totals.customers += 1;
         totals.revenue += i128::from(revenue);
         for (missing, value) in totals.missing.iter_mut().zip(values) {
             *missing += u64::from(value.is_none());
         }
-        place
+        Some(place)
     }
 
     /// Takes in the sums over other customers, placed by the same limits.
@@ -147,7 +152,7 @@ pub(super) mod tests {
             tally.add([Some(11), None], 300),
             tally.add([None, None], -100),
         ];
-        assert_eq!(placed, [3, 1, 2, 2, 0]);
+        assert_eq!(placed, [3, 1, 2, 2, 0].map(Some));
         let rows = tally.rows(&matrix(), 100.0);
         let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["Star Client", "Risk Area", "Sniper Zone", "Incubator"]);
@@ -159,10 +164,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn without_limits_or_customers_there_are_still_four_rows() {
+    fn without_customers_there_are_still_four_rows_and_without_a_limit_nobody_is_placed() {
+        assert_eq!(QuadrantTally::new([Some(0); 2]).rows(&matrix(), 1.0)[0].revenue_share, 0.0);
         let mut tally = QuadrantTally::new([None, Some(0)]);
-        assert_eq!(tally.rows(&matrix(), 1.0)[0].revenue_share, 0.0);
-        assert_eq!(tally.add([Some(7), Some(1)], 1), 1);
+        assert_eq!(tally.add([Some(7), Some(1)], 1), None);
+        assert!(!tally.is_made());
     }
 
     proptest! {

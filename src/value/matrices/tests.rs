@@ -90,5 +90,6 @@ fn limits_are_medians_of_those_who_have_a_value_or_the_number_set() {
     assert_eq!(axis.limit(&values), Some(250), "the lower of the two in the middle");
     axis.threshold = Threshold::Value(0.3);
     assert_eq!(axis.limit(&values), Some(300));
+    assert_eq!(axis.limit(&Histogram::new()), None, "nothing to be above it");
     assert_eq!(axis.quantise(Some(0.3)), Some(300), "a value equal to the threshold is not above it");
 }
