@@ -6,7 +6,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use packwise::neighbours::calibrate::{BuildOptions, IndexKind, Sample, build};
 use packwise::neighbours::exact::Exact;
-use packwise::neighbours::hnsw::GraphOptions;
+use packwise::neighbours::graph::GraphOptions;
 use packwise::neighbours::index::{NeighbourIndex, Neighbours};
 use packwise::numerics::blocks::{Blocks, nearest};
 use packwise::numerics::factor::{FactorOptions, Factors, SparseRows};
@@ -104,6 +104,17 @@ fn search(c: &mut Criterion) {
             b.iter(|| cells.index.search(black_box(queries), 20, None, &mut out).expect("queries"));
         });
     }
+    let graph = GraphOptions { connections: 16, build_width: 200 };
+    let options =
+        BuildOptions { kind: IndexKind::Graph, k: 20, recall_wanted: 0.95, seed: 1, threads: 2, graph };
+    let graph = build(&pool, DIMS, sample, &options).expect("points");
+    group.bench_function("graph/200000x16/k20/recall/0.95/single", |b| {
+        b.iter(|| {
+            for query in queries.chunks_exact(DIMS) {
+                graph.index.search(black_box(query), 20, None, &mut out).expect("query");
+            }
+        });
+    });
     group.finish();
 }
 

@@ -8,7 +8,8 @@ use arrow::array::{Array, RecordBatchReader};
 use packwise::neighbours::calibrate::{Sample, calibrate, search_on_threads};
 use packwise::neighbours::cells::Cells;
 use packwise::neighbours::exact::Exact;
-use packwise::neighbours::hnsw::{GraphOptions, Hnsw};
+use packwise::neighbours::graph::{Graph, GraphOptions};
+use packwise::neighbours::hnsw::Hnsw;
 use packwise::neighbours::index::{NeighbourIndex, Neighbours, Tunable};
 use packwise::numerics::blocks::nearest;
 use packwise::numerics::kmeans::{self, Options, Start};
@@ -260,6 +261,9 @@ impl Index {
         Ok(match kind {
             "exact" => Self::Exact(Exact::build(pool, dims)?),
             "cells" => Self::Tunable(Box::new(Cells::build(pool, dims, None, 1, threads)?)),
+            "graph" => {
+                Self::Tunable(Box::new(Graph::build(pool, dims, GraphOptions::default(), 1, threads)?))
+            }
             "hnsw" => Self::Tunable(Box::new(Hnsw::build(pool, dims, GraphOptions::default())?)),
             other => return Err(format!("no index is called {other}").into()),
         })

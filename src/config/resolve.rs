@@ -206,6 +206,7 @@ fn neighbours(raw: &typed::Neighbours, check: &mut Check) -> Neighbours {
                 ("auto", IndexChoice::Auto),
                 ("cells", IndexChoice::Cells),
                 ("exact", IndexChoice::Exact),
+                ("graph", IndexChoice::Graph),
                 ("hnsw", IndexChoice::Hnsw),
             ],
         ),

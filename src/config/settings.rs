@@ -186,6 +186,7 @@ pub enum IndexChoice {
     Auto,
     Cells,
     Exact,
+    Graph,
     Hnsw,
 }
 

@@ -6,7 +6,8 @@
 
 use super::cells::Cells;
 use super::exact::Exact;
-use super::hnsw::{GraphOptions, Hnsw};
+use super::graph::{Graph, GraphOptions};
+use super::hnsw::Hnsw;
 use super::index::{IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points};
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ pub enum IndexKind {
     Auto,
     Exact,
     Cells,
+    Graph,
     Hnsw,
 }
 
@@ -32,6 +34,7 @@ impl std::fmt::Display for IndexKind {
             Self::Auto => "auto",
             Self::Exact => "exact",
             Self::Cells => "cells",
+            Self::Graph => "graph",
             Self::Hnsw => "hnsw",
         })
     }
@@ -53,11 +56,11 @@ pub struct BuildOptions {
     /// Neighbours that will be asked.
     pub k: usize,
     /// Share of the true `k` nearest that must be found on average, above 0 and up to 1. At 1 the
-    /// answers are exact whatever the kind, except for HNSW.
+    /// answers are exact whatever the kind, except for graphs.
     pub recall_wanted: f64,
     pub seed: u64,
     pub threads: usize,
-    /// The shape of the graph, for HNSW.
+    /// The shape of the graph, for those that are one.
     pub graph: GraphOptions,
 }
 
@@ -239,18 +242,19 @@ pub fn build(
     if sample.queries.len() < dims {
         return Err(IndexError::Option { option: "sample", value: 0.0, expected: "at least one query" });
     }
-    let mut index = match chosen {
-        IndexKind::Hnsw => Inexact::Hnsw(Hnsw::build(points, dims, graph)?),
-        _ => Inexact::Cells(Cells::build(points, dims, None, seed, threads)?),
+    let mut index: Box<dyn Tunable> = match chosen {
+        IndexKind::Graph => Box::new(Graph::build(points, dims, graph, seed, threads)?),
+        IndexKind::Hnsw => Box::new(Hnsw::build(points, dims, graph)?),
+        _ => Box::new(Cells::build(points, dims, None, seed, threads)?),
     };
     let build_seconds = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
     let truth = search_on_threads(&exact, sample, k, threads).map_err(IndexError::Sample)?;
     drop(exact);
-    let found = calibrate(index.tunable(), sample, &truth, wanted, threads).map_err(IndexError::Sample)?;
+    let found = calibrate(index.as_mut(), sample, &truth, wanted, threads).map_err(IndexError::Sample)?;
     Ok(BuiltIndex {
-        why: index.why(kind, n, wanted, &found),
-        index: index.boxed(),
+        why: why(kind, chosen, n, index.most_effort(), wanted, &found),
+        index,
         kind: chosen,
         measured_recall: found.recall,
         reached: found.reached,
@@ -260,45 +264,31 @@ pub fn build(
     })
 }
 
-enum Inexact {
-    Cells(Cells),
-    Hnsw(Hnsw),
-}
-
-impl Inexact {
-    fn tunable(&mut self) -> &mut dyn Tunable {
-        match self {
-            Self::Cells(cells) => cells,
-            Self::Hnsw(hnsw) => hnsw,
-        }
-    }
-
-    fn boxed(self) -> Box<dyn NeighbourIndex> {
-        match self {
-            Self::Cells(cells) => Box::new(cells),
-            Self::Hnsw(hnsw) => Box::new(hnsw),
-        }
-    }
-
-    fn why(&self, asked: IndexKind, n: usize, wanted: f64, found: &Calibration) -> String {
-        let Calibration { effort, recall, reached } = found;
-        let how = match self {
-            Self::Cells(cells) => format!("{effort} of {} cells probed", cells.cells()),
-            Self::Hnsw(_) => format!("searches {effort} wide"),
-        };
-        let kind = match (self, asked) {
-            (_, IndexKind::Auto) => format!("cells, because {n} points are too many to compare all"),
-            (Self::Cells(_), _) => "cells, as asked".to_string(),
-            (Self::Hnsw(_), _) => "hnsw, as asked".to_string(),
-        };
-        let verdict = if *reached { "reach" } else { "do not surely reach" };
-        format!(
-            "{kind}; {how} {verdict} the recall of {wanted} that was asked ({:.4} ± {:.4} on {} queries)",
-            recall.mean,
-            1.96 * recall.standard_error,
-            recall.queries
-        )
-    }
+/// One sentence on what was built and why.
+fn why(
+    asked: IndexKind,
+    chosen: IndexKind,
+    n: usize,
+    most: usize,
+    wanted: f64,
+    found: &Calibration,
+) -> String {
+    let Calibration { effort, recall, reached } = found;
+    let how = match chosen {
+        IndexKind::Cells => format!("{effort} of {most} cells probed"),
+        _ => format!("searches {effort} wide"),
+    };
+    let kind = match asked {
+        IndexKind::Auto => format!("{chosen}, because {n} points are too many to compare all"),
+        _ => format!("{chosen}, as asked"),
+    };
+    let verdict = if *reached { "reach" } else { "do not surely reach" };
+    format!(
+        "{kind}; {how} {verdict} the recall of {wanted} that was asked ({:.4} ± {:.4} on {} queries)",
+        recall.mean,
+        1.96 * recall.standard_error,
+        recall.queries
+    )
 }
 
 #[cfg(test)]

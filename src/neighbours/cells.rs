@@ -313,7 +313,14 @@ fn below(square: f32, dims: usize) -> f64 {
     (f64::from(square) - dims as f64 * f64::from(f32::MIN_POSITIVE)).max(0.0) * (1.0 - 2.0 * slack(dims))
 }
 
-fn train(points: &[f32], dims: usize, k: usize, seed: u64, threads: usize) -> Result<Vec<f32>, IndexError> {
+/// Centroids of a sample.
+pub(super) fn train(
+    points: &[f32],
+    dims: usize,
+    k: usize,
+    seed: u64,
+    threads: usize,
+) -> Result<Vec<f32>, IndexError> {
     let sample: Vec<f32> = hash_sample(points.len() / dims, k * TRAINING_ROWS, seed)
         .into_iter()
         .flat_map(|row| &points[row * dims..][..dims])
@@ -324,7 +331,8 @@ fn train(points: &[f32], dims: usize, k: usize, seed: u64, threads: usize) -> Re
     kmeans::fit(&sample, dims, &options).map(|model| model.centroids).map_err(IndexError::Training)
 }
 
-fn assign(points: &[f32], dims: usize, centroids: &[f32], threads: usize) -> (Vec<u32>, Vec<f32>) {
+/// The nearest centroid of every point, and its squared distance.
+pub(super) fn assign(points: &[f32], dims: usize, centroids: &[f32], threads: usize) -> (Vec<u32>, Vec<f32>) {
     let n = points.len() / dims;
     let (mut labels, mut distances) = (vec![0; n], vec![0.0; n]);
     let part = n.div_ceil(threads);

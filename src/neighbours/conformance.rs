@@ -2,7 +2,8 @@
 
 use super::cells::Cells;
 use super::exact::Exact;
-use super::hnsw::{GraphOptions, Hnsw};
+use super::graph::{Graph, GraphOptions};
+use super::hnsw::Hnsw;
 use super::index::{IndexError, NOTHING, NeighbourIndex, Neighbours, SearchError, Tunable};
 use crate::numerics::random::generator;
 use rand::Rng;
@@ -13,10 +14,11 @@ type Built = Result<Box<dyn NeighbourIndex>, IndexError>;
 type Build = fn(&[f32], usize) -> Built;
 
 /// Name, builder, and whether its answers are exact.
-const INDEXES: [(&str, Build, bool); 4] = [
+const INDEXES: [(&str, Build, bool); 5] = [
     ("exact", |points, dims| Ok(Box::new(Exact::build(points, dims)?)), true),
     ("all cells", |points, dims| Ok(Box::new(Cells::build(points, dims, None, 3, 2)?)), true),
     ("some cells", |points, dims| Ok(Box::new(some_cells(points, dims)?)), false),
+    ("graph", |points, dims| Ok(Box::new(Graph::build(points, dims, GraphOptions::default(), 3, 2)?)), false),
     ("hnsw", |points, dims| Ok(Box::new(Hnsw::build(points, dims, GraphOptions::default())?)), false),
 ];
 

@@ -10,6 +10,7 @@
 //! steer: what is returned has the distances of our kernel and their order.
 
 use super::exact::scan_all;
+use super::graph::GraphOptions;
 use super::index::{
     IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
@@ -19,22 +20,6 @@ use hnsw_rs::anndists::dist::distances::Distance;
 
 /// hnsw_rs keeps sixteen layers at most.
 const LAYERS: usize = 16;
-
-/// The shape of the graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GraphOptions {
-    /// Links of a point a layer (M in the paper), 2 to 256.
-    pub connections: usize,
-    /// Width of the search that finds a new point's links (efConstruction in the paper).
-    pub build_width: usize,
-}
-
-impl Default for GraphOptions {
-    /// M 16 and efConstruction 100.
-    fn default() -> Self {
-        Self { connections: 16, build_width: 100 }
-    }
-}
 
 /// A pool as a graph.
 pub struct Hnsw {
@@ -48,14 +33,8 @@ impl Hnsw {
     /// until told otherwise. Cost: 0.5 ms a point at 200,000 × 16; memory some 2 KB a point.
     pub fn build(points: &[f32], dims: usize, options: GraphOptions) -> Result<Self, IndexError> {
         let n = check_points(points, dims)?;
+        options.check()?;
         let GraphOptions { connections, build_width } = options;
-        if !(2..=256).contains(&connections) {
-            let (value, expected) = (connections as f64, "from 2 to 256");
-            return Err(IndexError::Option { option: "connections", value, expected });
-        }
-        if build_width == 0 {
-            return Err(IndexError::Option { option: "build_width", value: 0.0, expected: "at least 1" });
-        }
         let graph = hnsw_rs::hnsw::Hnsw::new(connections, n, LAYERS, build_width, Steering);
         for (position, point) in points.chunks_exact(dims).enumerate() {
             graph.insert_slice((point, position));
@@ -139,15 +118,6 @@ impl Distance<f32> for Steering {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn more_than_256_connections_are_refused_and_do_not_end_the_process() {
-        for connections in [0, 1, 257] {
-            let options = GraphOptions { connections, ..GraphOptions::default() };
-            let error = Hnsw::build(&[0.0, 1.0], 1, options).err().expect("refused").to_string();
-            assert_eq!(error, format!("`connections` is {connections}, it must be from 2 to 256"));
-        }
-    }
 
     #[test]
     fn copies_that_cut_each_other_off_are_still_found() {

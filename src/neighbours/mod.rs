@@ -5,7 +5,7 @@
 //! | [`vectors`] | a customer as a point |
 //! | [`pool`] | candidates of the high-revenue segments, bounded by hash |
 //! | [`index`] | what every index promises |
-//! | [`exact`], [`cells`], [`hnsw`] | three indexes |
+//! | [`exact`], [`cells`], [`graph`], [`hnsw`] | four indexes |
 //! | [`calibrate`] | recall on all customers; the least effort that reaches it |
 
 pub mod calibrate;
@@ -13,6 +13,7 @@ pub mod cells;
 #[cfg(test)]
 mod conformance;
 pub mod exact;
+pub mod graph;
 pub mod hnsw;
 pub mod index;
 mod nearest;

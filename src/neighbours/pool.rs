@@ -2,7 +2,7 @@
 
 use super::NeighbourError;
 use super::calibrate::{self, BuildOptions, BuiltIndex, IndexKind, Sample};
-use super::hnsw::GraphOptions;
+use super::graph::GraphOptions;
 use super::index::NOTHING;
 use super::vectors::VectorModel;
 use crate::config::Config;
@@ -329,6 +329,7 @@ fn build_pool(
         IndexChoice::Auto => IndexKind::Auto,
         IndexChoice::Cells => IndexKind::Cells,
         IndexChoice::Exact => IndexKind::Exact,
+        IndexChoice::Graph => IndexKind::Graph,
         IndexChoice::Hnsw => IndexKind::Hnsw,
     };
     let exclude = (!exclude.is_empty()).then_some(&exclude[..]);

@@ -74,3 +74,17 @@ pub(super) fn dispatch<K: Kernel>(set: InstructionSet, kernel: K) -> K::Output {
 pub fn widest<K: Kernel>(kernel: K) -> K::Output {
     dispatch(InstructionSet::detect(), kernel)
 }
+
+/// Asks for memory that is read soon. Changes nothing but the time.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    // SAFETY: a prefetch of any address is harmless, and this one is of a value that there is.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            std::ptr::from_ref(value).cast(),
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}

@@ -100,6 +100,11 @@ fn phone_numbers() {
 }
 
 #[test]
+fn a_graph() {
+    the_same_in_every_way(Ids::Integer, &["neighbours.index=graph"]);
+}
+
+#[test]
 fn free_text_ids() {
     the_same_in_every_way(
         Ids::FreeText,

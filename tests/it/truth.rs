@@ -105,7 +105,7 @@ fn the_indexes_agree_with_exact_search() {
     let truth = offers(&shop, &exact);
     let scores = floats(&shop.table(&exact, "recommendations"), "score");
     assert!(scores.iter().flatten().all(|score| score > 0.0));
-    for index in ["hnsw", "cells"] {
+    for index in ["graph", "hnsw", "cells"] {
         let other = run(&shop, &[&format!("neighbours.index={index}")]);
         assert!(other.quality.neighbours[0].recall >= 0.95, "{index}");
         let offers = offers(&shop, &other);
