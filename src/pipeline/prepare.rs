@@ -1,0 +1,142 @@
+//! From input that is fit to use to everything that offers are made from.
+
+use super::fit::{self, Bench};
+use super::policies::{compile, policies};
+use crate::affinities;
+use crate::config::Config;
+use crate::config::resolve::SegmentCount;
+use crate::engine::Engine;
+use crate::engine::part::RunFolder;
+use crate::engine::scratch::Scratch;
+use crate::error::Error;
+use crate::features::{self, Features, Observer, Source, Units};
+use crate::neighbours::pool;
+use crate::policies::{Policies, PolicyFile};
+use crate::recommendations::Fitted;
+use crate::recommendations::model::ScoringModel;
+use crate::segments;
+use crate::transactions::catalogue::{self, Package};
+use crate::transactions::cutoff::{CustomerSampler, Cutoff, SampledCustomers};
+use crate::transactions::quality::QualityReport;
+use crate::transactions::source::Plan;
+use crate::transactions::{self, Transactions};
+use crate::value::collect::Collector;
+use crate::value::moves::Earlier;
+use crate::value::{self, Value};
+
+/// Input that has been looked at and may be read: files listed, schemas checked, catalogue read.
+pub struct Checked {
+    pub plan: Plan,
+    pub catalogue: Option<Vec<Package>>,
+    pub policies: PolicyFile,
+}
+
+/// Looks at everything that can be wrong before any work.
+pub fn check_input(config: &Config, engine: &Engine) -> Result<Checked, Error> {
+    let runtime = engine.runtime.handle();
+    let plan = Plan::open(&config.transactions, runtime)?;
+    let (limit, least) = (engine.memory.bytes(), engine.memory.least(plan.rows, engine.threads));
+    if limit < least {
+        return Err(Error::MemoryTooSmall { limit, least });
+    }
+    let catalogue = config
+        .catalogue
+        .as_ref()
+        .map(|settings| catalogue::read(settings, &config.money, runtime))
+        .transpose()?;
+    Ok(Checked { plan, catalogue, policies: policies(config)? })
+}
+
+/// A base that is fitted up to the end of its data: everything that offers are made from.
+pub(super) struct Prepared {
+    pub transactions: Transactions,
+    pub report: QualityReport,
+    pub fitted: Fitted,
+    pub model: ScoringModel,
+    pub policies: Policies,
+    pub value: Option<Value>,
+}
+
+/// Reads the transactions once and fits everything, with its tables in `folder`. `valued`: customers are
+/// valued as well, and compared with the run before, if there is one.
+pub(super) fn prepare(
+    checked: Checked,
+    config: &Config,
+    engine: &Engine,
+    scratch: &Scratch,
+    folder: &RunFolder,
+    valued: Option<(&value::Settings, Option<Earlier>)>,
+) -> Result<Prepared, Error> {
+    let progress = &engine.progress;
+    let Checked { plan, catalogue, policies } = checked;
+    progress.begin("transactions", plan.rows);
+    let resident = engine.memory.resident_rows();
+    let transactions = transactions::shuffle(&plan, catalogue, config, engine, resident, scratch, folder)?;
+    progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
+
+    progress.begin("features", transactions.counts.good);
+    let cutoff = Cutoff::end(&transactions);
+    let sampler = CustomerSampler::new(config.recommendations.tuning_sample, config.seed);
+    let collector = valued.as_ref().map(|(settings, _)| {
+        let base = (transactions.scale, transactions.customer_type);
+        Collector::new(settings.period, cutoff.day(), base, (settings.sample, config.seed), folder)
+    });
+    let source = Source {
+        units: Units::Buckets,
+        channel_rows: &transactions.channel_rows,
+        sampler: Some(std::sync::Mutex::new(sampler)),
+        observer: collector.as_ref().map(|collector| collector as &dyn Observer),
+    };
+    let features = features::build(&transactions, &source, cutoff, config, engine, scratch, folder)?;
+    let sampled = SampledCustomers::of(source.sampler, transactions.customer_type);
+    progress.end(transactions.counts.good, features.customers, 0);
+    transactions::keep_contract(&transactions.counts, features.cleaned.future, config)?;
+    let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
+    let policies = compile(&policies, &features.package_batch, &features.schema, features.as_of_day, engine)?;
+
+    progress.begin("segments", sweep_rows(config, &features));
+    let segments = segments::build(&features, config, engine, folder)?;
+    progress.end(features.customers, features.customers, 0);
+
+    // Before the neighbours: the sample and what is learned from it are gone when the pool comes.
+    progress.begin("tuning", sampled.len() as u64);
+    let bench = Bench { transactions: &transactions, config, engine, scratch };
+    let model = fit::tune(bench, &sampled, cutoff, &segments.model)?;
+    progress.end(sampled.len() as u64, model.tuning.customers, 0);
+
+    let value = match (collector, valued) {
+        (Some(collector), Some((settings, earlier))) => {
+            progress.begin("value", features.customers);
+            let summaries = collector.finish()?;
+            let by = (config, settings);
+            let has_money = transactions.has_money;
+            let value = value::build(&features, summaries, &sampled, earlier, has_money, by, engine, folder)?;
+            progress.end(features.customers, value.figures.customers, 0);
+            Some(value)
+        }
+        _ => None,
+    };
+    drop(sampled);
+
+    progress.begin("neighbours", features.customers);
+    let neighbourhood = pool::build(&features, &segments, config, engine, folder)?;
+    let candidates = neighbourhood.as_ref().map_or(0, |found| found.table.rows);
+    progress.end(features.customers, candidates, 0);
+
+    progress.begin("affinities", features.customers);
+    let affinities =
+        affinities::build(&features, config.recommendations.window_days, config, engine, folder)?;
+    progress.end(features.customers, affinities.members.len() as u64, 0);
+    let fitted = Fitted { features, segments, neighbourhood, affinities };
+    Ok(Prepared { transactions, report, fitted, model, policies, value })
+}
+
+/// Rows that the segment stage goes through, for the progress bar: the sample once for every k, then
+/// everybody.
+fn sweep_rows(config: &Config, features: &Features) -> u64 {
+    let tried = match config.segments.k {
+        SegmentCount::Fixed(_) => 0,
+        SegmentCount::Sweep { from, to, step } => ((to - from) / step + 1) as u64,
+    };
+    tried * features.sample.len() as u64 + features.customers
+}
