@@ -261,9 +261,13 @@ impl Index {
         Ok(match kind {
             "exact" => Self::Exact(Exact::build(pool, dims)?),
             "cells" => Self::Tunable(Box::new(Cells::build(pool, dims, None, 1, threads)?)),
-            "graph" => {
-                Self::Tunable(Box::new(Graph::build(pool, dims, GraphOptions::default(), 1, threads)?))
-            }
+            "graph" => Self::Tunable(Box::new(Graph::build(
+                pool,
+                dims,
+                GraphOptions { build_width: 200, ..GraphOptions::default() },
+                1,
+                threads,
+            )?)),
             "hnsw" => Self::Tunable(Box::new(Hnsw::build(pool, dims, GraphOptions::default())?)),
             other => return Err(format!("no index is called {other}").into()),
         })

@@ -15,10 +15,17 @@ use crate::segments::SegmentError;
 use crate::transactions::InputError;
 use crate::value::ValueError;
 
-/// An error and what caused it, in one line.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+/// What an error says and then its causes, each once: transparent layers repeat what was said.
+pub fn chain(error: &dyn std::error::Error) -> Vec<String> {
+    let mut said = vec![error.to_string()];
+    for cause in std::iter::successors(error.source(), |error| error.source()) {
+        let text = cause.to_string();
+        let is_last = said.len() > 1 && said.last().is_some_and(|last| last.contains(&text));
+        if !is_last && text != said[0] {
+            said.push(text);
+        }
+    }
+    said
 }
 
 /// Why a command failed.

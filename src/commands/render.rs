@@ -1,7 +1,7 @@
 //! Text for people: tables, headings, failures. Everything returns text; nothing prints.
 
 use crate::engine::progress::StageFigures;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::quantities::{format_bytes, format_count, format_seconds};
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use std::io::IsTerminal;
@@ -91,17 +91,7 @@ pub fn money(amount: f64, currency: &str) -> String {
 
 /// An error with its causes and what to do, as text or as one JSON object.
 pub fn failure(error: &Error, json: bool) -> String {
-    let mut causes: Vec<String> = Vec::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Transparent layers repeat what was said.
-        let said = causes.last().is_some_and(|last| last.contains(&text));
-        if !said && text != error.to_string() {
-            causes.push(text);
-        }
-        source = cause.source();
-    }
+    let causes = chain(error).split_off(1);
     if json {
         let object = serde_json::json!({
             "error": error.to_string(),

@@ -25,6 +25,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Cells whose middle a search starts at.
 const STARTS: usize = 4;
+/// The widest search of a graph: wider ones cost more than exact ones.
+pub(super) const WIDEST: usize = 4096;
 /// Found beyond `k`, because the steering distance may differ in its last bits.
 const MARGIN: usize = 4;
 
@@ -169,9 +171,8 @@ impl Tunable for Graph {
         self.width = width.clamp(1, self.most_effort());
     }
 
-    /// Wider searches cost more than exact ones.
     fn most_effort(&self) -> usize {
-        self.rows.len().min(4096)
+        self.rows.len().min(WIDEST)
     }
 }
 

@@ -10,7 +10,7 @@
 //! steer: what is returned has the distances of our kernel and their order.
 
 use super::exact::scan_all;
-use super::graph::GraphOptions;
+use super::graph::{GraphOptions, WIDEST};
 use super::index::{
     IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
@@ -52,9 +52,8 @@ impl Tunable for Hnsw {
         self.width = width.clamp(1, self.most_effort());
     }
 
-    /// Wider searches cost more than exact ones.
     fn most_effort(&self) -> usize {
-        self.len().min(4096)
+        self.len().min(WIDEST)
     }
 }
 

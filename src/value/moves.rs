@@ -6,7 +6,7 @@
 use super::rfm::migration::{Migration, MigrationError, MigrationRow};
 use crate::engine::Engine;
 use crate::engine::part::{PartError, PartFile, PartReader, RunFolder};
-use crate::error::causes;
+use crate::error::chain;
 use crate::runs::RunError;
 use crate::runs::manifest::Manifest;
 use crate::tables::{self, Table};
@@ -55,7 +55,7 @@ impl Moves {
             .map_err(MovesError::from)
             .and_then(|manifest| compare(&manifest, &before, (rfm, folder), segments, engine));
         compared.unwrap_or_else(|error| Self {
-            note: Some(format!("moves since the run before: not known: {id}: {}", causes(&error))),
+            note: Some(format!("moves since the run before: not known: {id}: {}", chain(&error).join(": "))),
             ..Self::default()
         })
     }

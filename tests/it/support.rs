@@ -34,6 +34,20 @@ pub struct Shop {
     folder: TempDir,
 }
 
+/// The sections of `packwise.toml` after the input's.
+pub const COMMON: &str = r#"
+[output]
+path = "out"
+
+[resources]
+memory = "512MiB"
+threads = 2
+scratch = "scratch"
+
+[segments]
+sweep_to = 7
+"#;
+
 impl Shop {
     /// An empty shop: `packwise.toml` reads `dumps`, and writes to `out`.
     pub fn new() -> Self {
@@ -51,22 +65,11 @@ impl Shop {
 
     /// Writes `packwise.toml` with more sections after the common ones.
     pub fn configure(&self, more: &str) {
-        let common = r#"[transactions]
+        let transactions = r#"[transactions]
 path = "dumps"
 columns = { customer = "MSISDN", package = "PACKAGE_CODE", time = "BUY_DATE", channel = "CHANNEL", amount = "AMOUNT", quantity = "QUANTITY" }
-
-[output]
-path = "out"
-
-[resources]
-memory = "512MiB"
-threads = 2
-scratch = "scratch"
-
-[segments]
-sweep_to = 7
 "#;
-        self.write("packwise.toml", format!("{common}{more}"));
+        self.write("packwise.toml", format!("{transactions}{COMMON}{more}"));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

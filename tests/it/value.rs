@@ -1,7 +1,7 @@
 //! What customers are worth, through the real program: a published table from purchases, and what is said
 //! where there is nothing to learn.
 
-use crate::support::{Ids, Shop, cell, column, floats, integers, shop, texts};
+use crate::support::{COMMON, Ids, Shop, cell, column, floats, integers, shop, texts};
 use arrow::array::{Array, RecordBatch};
 use chrono::{Days, NaiveDate};
 use packwise::runs::manifest::Manifest;
@@ -16,14 +16,6 @@ const COLUMNS: &str = r#"
 [transactions]
 path = "purchases.csv"
 columns = { customer = "c", package = "p", time = "t", amount = "a" }
-[output]
-path = "out"
-[resources]
-memory = "512MiB"
-threads = 2
-scratch = "scratch"
-[segments]
-sweep_to = 7
 "#;
 
 /// Purchases with the histories of the CDNOW sample: the first and last day as they were, those between on
@@ -51,7 +43,7 @@ fn cdnow(holdout: bool) -> (Shop, u64) {
         }
     }
     let shop = Shop::new();
-    shop.write("packwise.toml", COLUMNS);
+    shop.write("packwise.toml", format!("{COLUMNS}{COMMON}"));
     shop.write("purchases.csv", rows);
     (shop, customers)
 }
@@ -142,7 +134,7 @@ fn said(table: &RecordBatch, model: &str) -> String {
 /// Runs purchases (customer, day of 2026, amount) and gives what the models say.
 fn models(rows: &[(u32, u32, f64)], settings: &[&str]) -> (Shop, Manifest, RecordBatch) {
     let shop = Shop::new();
-    shop.write("packwise.toml", COLUMNS);
+    shop.write("packwise.toml", format!("{COLUMNS}{COMMON}"));
     let mut text = "c,p,t,a\n".to_owned();
     for (customer, day, amount) in rows {
         let date = NaiveDate::from_yo_opt(2026, *day).unwrap();

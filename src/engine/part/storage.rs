@@ -1,7 +1,7 @@
 //! How the columns of a part are stored: encodings, compression, statistics.
 //!
-//! The two tables of the features stage are written most (hundreds of millions of values a run) and have
-//! columns of a few kinds, so each kind is stored as measured best in time, then in bytes. In bytes and
+//! The two tables of the features stage and the offers are written most (hundreds of millions of values a
+//! run). Features have columns of a few kinds, each stored as measured best in time, then in bytes. In bytes and
 //! nanoseconds a value, one core, 52M purchases:
 //!
 //! | kind | as others store it (dictionary, zstd) | here |
@@ -12,6 +12,9 @@
 //! | floats with few values (prices, shares of a count) | 1 to 2.3 B, 16 to 24 ns | dictionary, Snappy: 1.2 to 2.6 B, 12 to 20 ns |
 //! | ids, one row a customer | 5.4 B, 126 ns | deltas of bytes, zstd: 2.4 B, 38 ns |
 //! | ids, several rows a customer | 1.8 B, 54 ns | plain, zstd: 0.7 B, 24 ns |
+//!
+//! Offers: integers as deltas, scores plain, all else as dictionaries, and only ids and reasons compressed:
+//! zstd on all of them saved a tenth of the bytes and took a tenth of the stage (docs/performance.md).
 //!
 //! All other tables keep dictionaries and zstd. Every table with customers has the range of ids of each page
 //! and a bloom filter (10 to 100 ns a row), so that a lookup reads a page or none.
