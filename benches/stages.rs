@@ -197,7 +197,7 @@ fn stages(criterion: &mut Criterion) {
     {
         group.bench_function(format!("{name}/{}", features.customers), |bench| {
             bench.iter(|| {
-                recommendations::build(&fitted, &model, &policies, config, engine, scratch, folder)
+                recommendations::build(&fitted, &model, &policies, config, engine, scratch, folder, None)
                     .expect("recommends")
             });
         });

@@ -38,7 +38,7 @@ pub enum Command {
     Check(ConfigArgs),
     /// Turn transactions into published recommendations
     #[command(
-        after_help = "Examples:\n  packwise run -c config/telco.toml\n  packwise run -c config/telco.toml --memory 1GiB --set recommendations.top=5\n  packwise run -c config/telco.toml --dry-run"
+        after_help = "Examples:\n  packwise run -c config/telco.toml\n  packwise run -c config/telco.toml --memory 1GiB --set recommendations.top=5\n  packwise run -c config/telco.toml --dry-run\n  packwise run -c config/telco.toml --skip-if-fresh --wait"
     )]
     Run(RunArgs),
     /// Test the offers on weeks that the engine has not seen, against every baseline
@@ -153,6 +153,18 @@ pub struct RunArgs {
     /// Print the plan (stages, files, rows, bytes, buckets, predicted peak) and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Do nothing, with exit code 99, if input, settings and program are those of the newest run
+    #[arg(long)]
+    pub skip_if_fresh: bool,
+    /// Wait for another run on the same output or scratch folder to end, instead of exit code 5
+    #[arg(long)]
+    pub wait: bool,
+    /// Do everything again, also what an unfinished run has finished
+    #[arg(long)]
+    pub fresh: bool,
+    /// Exit code 4 if the run is published with warnings
+    #[arg(long)]
+    pub strict: bool,
     /// Stop after a stage, for measurements; nothing is published
     #[arg(long, value_enum, conflicts_with = "dry_run")]
     pub until: Option<Until>,

@@ -2,6 +2,7 @@
 
 use crate::affinities::AffinityError;
 use crate::config::ConfigError;
+use crate::engine::journal::JournalError;
 use crate::engine::scratch::ScratchError;
 use crate::evaluate::EvaluateError;
 use crate::features::FeatureError;
@@ -92,10 +93,15 @@ pub enum Error {
     },
     #[error("a table cannot be read")]
     Part(#[from] crate::engine::part::PartError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("stopped by {signal}; nothing was published")]
+    Interrupted { signal: &'static str },
 }
 
 impl Error {
-    /// 2 usage or configuration, 3 data contract, 4 publish gate, 6 resource limit, 1 anything else.
+    /// 2 usage or configuration, 3 data contract, 4 publish gate, 5 locked, 6 resource limit, 130 and 143
+    /// signals, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)
@@ -105,6 +111,10 @@ impl Error {
             Self::Segments(SegmentError::MoreThanCustomers { .. }) => 2,
             Self::Generate(GenerateError::OutOfRange { .. } | GenerateError::Period { .. }) => 2,
             Self::Gate { .. } => 4,
+            Self::Run(RunError::Locked { .. } | RunError::LeaseLost { .. })
+            | Self::Scratch(ScratchError::Locked { .. }) => 5,
+            Self::Interrupted { signal: "SIGINT" } => 130,
+            Self::Interrupted { .. } => 143,
             Self::MemoryTooSmall { .. } | Self::Affinities(AffinityError::Memory { .. }) => 6,
             Self::Policies(error) | Self::Recommendations(RecommendationError::Policies(error)) => {
                 match error {
@@ -141,8 +151,11 @@ impl Error {
             Self::Run(RunError::UnknownRun { .. }) => {
                 Some("`packwise runs list` shows the published runs".into())
             }
-            Self::Run(RunError::Locked { .. }) | Self::Scratch(ScratchError::Locked { .. }) => {
-                Some("wait for it to end, or give this run another output.path and resources.scratch".into())
+            Self::Run(RunError::Locked { .. }) | Self::Scratch(ScratchError::Locked { .. }) => Some(
+                "wait for it with --wait, or give this run another output.path and resources.scratch".into(),
+            ),
+            Self::Interrupted { .. } => {
+                Some("a `packwise run` that was stopped goes on where it was when it is started again".into())
             }
             Self::Run(RunError::Unwritable { .. }) => {
                 Some("check that output.path exists and may be written to".into())

@@ -3,6 +3,7 @@
 use clap::Parser;
 use packwise::cli::Cli;
 use packwise::commands;
+use packwise::engine::interrupt;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match commands::dispatch(&cli) {
         Ok(code) => ExitCode::from(code),
+        Err(_) if interrupt::is_stopping() => interrupt::hold(),
         Err(error) => {
             eprint!("{}", commands::render::failure(&error, cli.json));
             ExitCode::from(error.exit_code())

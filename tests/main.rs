@@ -34,6 +34,8 @@ mod policy_effects;
 mod publish;
 #[path = "it/real_sets.rs"]
 mod real_sets;
+#[path = "it/recovery.rs"]
+mod recovery;
 #[path = "it/scores.rs"]
 mod scores;
 #[path = "it/sql.rs"]

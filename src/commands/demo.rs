@@ -5,9 +5,10 @@ use super::render::{self, Align};
 use super::{engine, print};
 use crate::cli::DemoArgs;
 use crate::config::load;
+use crate::engine::scratch::WhenLocked;
 use crate::error::Error;
 use crate::generate::{DEFAULT_START, Options};
-use crate::pipeline;
+use crate::pipeline::{self, How, Outcome};
 use crate::published::PublishedRun;
 use crate::quantities::format_count;
 use crate::runs::Output;
@@ -50,7 +51,10 @@ pub fn run(args: &DemoArgs, json: bool) -> Result<u8, Error> {
     }
     let (config, layers) = load(Some(&config_path), &[])?;
     let engine = engine(&config, json)?;
-    let manifest = pipeline::run(&config, &layers, &engine, Utc::now())?;
+    let how = How { when_locked: WhenLocked::Fail, fresh: true, skip_if_fresh: false };
+    let outcome = pipeline::run(&config, &layers, &engine, how, Utc::now())?;
+    // A demo that is not asked to skip publishes.
+    let Outcome::Published(manifest) = outcome else { return Ok(0) };
     let output = Output::open(&config.output, engine.runtime.handle())?;
     let published = PublishedRun::open(&output, Some(&manifest.run_id), engine.memory.usable())?;
     if json {

@@ -11,6 +11,7 @@ mod query;
 pub mod render;
 mod run;
 mod runs;
+mod signals;
 mod value;
 
 use crate::cli::{Cli, Command, ConfigArgs};
@@ -25,6 +26,7 @@ use std::io::{IsTerminal, Write};
 /// Runs the command that was asked for; the number is the exit code.
 pub fn dispatch(cli: &Cli) -> Result<u8, Error> {
     log_to_stderr(cli);
+    signals::watch(cli.json);
     match &cli.command {
         Command::Demo(args) => demo::run(args, cli.json),
         Command::Generate(args) => generate::run(args, cli.json),

@@ -5,14 +5,19 @@ use super::{prepare, print};
 use crate::cli::{RunArgs, Until};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::scratch::WhenLocked;
 use crate::error::Error;
-use crate::pipeline::{self, Checked};
+use crate::pipeline::{self, Checked, How, Outcome};
 use crate::quantities::{format_bytes, format_count};
 use crate::recommendations::OfferFigures;
 use crate::runs::manifest::Manifest;
 use crate::transactions;
 use crate::value::report::ValueFigures;
 use chrono::Utc;
+
+/// Exit codes of a run that did not fail.
+const WARNED: u8 = 4;
+const NOTHING_NEW: u8 = 99;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<u8, Error> {
     let (config, layers, engine) = prepare(&args.config, json)?;
@@ -30,10 +35,27 @@ pub fn run(args: &RunArgs, json: bool) -> Result<u8, Error> {
         print(text.as_bytes())?;
         return Ok(0);
     }
-    let manifest = pipeline::run(&config, &layers, &engine, Utc::now())?;
-    let text = if json { json_line(&manifest) } else { summary(&manifest, &config) };
-    print(text.as_bytes())?;
-    Ok(0)
+    let how = How {
+        when_locked: if args.wait { WhenLocked::Wait } else { WhenLocked::Fail },
+        fresh: args.fresh,
+        skip_if_fresh: args.skip_if_fresh,
+    };
+    match pipeline::run(&config, &layers, &engine, how, Utc::now())? {
+        Outcome::Published(manifest) => {
+            let text = if json { json_line(&manifest) } else { summary(&manifest, &config) };
+            print(text.as_bytes())?;
+            let warned = args.strict && !manifest.quality.warnings.is_empty();
+            Ok(if warned { WARNED } else { 0 })
+        }
+        Outcome::NothingNew { run_id } => {
+            let text = match json {
+                true => format!("{}\n", serde_json::json!({"nothing_new": true, "run_id": run_id})),
+                false => format!("Nothing new: run {run_id} was made of the same input and settings\n"),
+            };
+            print(text.as_bytes())?;
+            Ok(NOTHING_NEW)
+        }
+    }
 }
 
 fn json_line(manifest: &Manifest) -> String {
@@ -120,6 +142,12 @@ pub fn summary(manifest: &Manifest, config: &Config) -> String {
             .as_ref()
             .map_or_else(String::new, |(name, recall)| format!(", best other method {recall:.4} ({name})"));
         text.push_str(&format!("last backtest: recall@{} {:.4}{other}\n", backtest.k, backtest.recall));
+    }
+    if let Some(resumed) = &manifest.resumed {
+        text.push_str(&format!(
+            "went on with a run that was stopped: {} of offers were finished already\n",
+            render::plural(resumed.parts, "part")
+        ));
     }
     for warning in &quality.warnings {
         text.push_str(&format!("warning: {warning}\n"));

@@ -21,6 +21,29 @@ impl<T: ArrowPrimitiveType> Default for Column<T> {
     }
 }
 
+/// A column of any type, to be lent and taken back together with others.
+pub trait Lends {
+    /// The rows so far, for a batch; the column is empty afterwards.
+    fn lend_any(&mut self) -> ArrayRef;
+    /// Takes the memory back from an array that nobody else holds any more.
+    fn take_back(&mut self);
+}
+
+impl<T: ArrowPrimitiveType> Lends for Column<T> {
+    fn lend_any(&mut self) -> ArrayRef {
+        Arc::new(self.lend())
+    }
+
+    fn take_back(&mut self) {
+        if let Some(array) = self.lent.take()
+            && let Ok(mut values) = array.into_parts().1.into_inner().into_vec::<T::Native>()
+        {
+            values.clear();
+            self.values = values;
+        }
+    }
+}
+
 impl<T: ArrowPrimitiveType> Column<T> {
     pub fn len(&self) -> usize {
         self.values.len()
@@ -46,21 +69,6 @@ impl<T: ArrowPrimitiveType> Column<T> {
         let array = PrimitiveArray::new(ScalarBuffer::from(std::mem::take(&mut self.values)), nulls);
         self.lent = Some(array.clone());
         array
-    }
-
-    /// [`Self::lend`], for a batch.
-    pub fn lend_any(&mut self) -> ArrayRef {
-        Arc::new(self.lend())
-    }
-
-    /// Takes the memory back from an array that nobody else holds any more.
-    pub fn take_back(&mut self) {
-        if let Some(array) = self.lent.take()
-            && let Ok(mut values) = array.into_parts().1.into_inner().into_vec::<T::Native>()
-        {
-            values.clear();
-            self.values = values;
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Files named by a path, folder, glob or URL, with what identifies them.
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use glob::Pattern;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -57,6 +57,8 @@ pub struct InputFile {
     pub modified: i64,
 }
 
+/// Remote files that are looked at together.
+const LOOKS: usize = 32;
 /// What Hive writes for a null partition value.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// The endings of files that are taken from a folder.
@@ -96,6 +98,25 @@ pub fn list(
     };
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// The first of `files` whose size or time of change is another than when it was listed, or that is gone.
+pub fn first_changed<'a>(
+    files: impl Iterator<Item = &'a InputFile>,
+    runtime: &tokio::runtime::Handle,
+) -> Option<&'a InputFile> {
+    let looks = files.map(|file| async move {
+        let same = match &file.location {
+            Location::Local(path) => local_file(path.clone())
+                .is_ok_and(|now| (now.bytes, now.modified) == (file.bytes, file.modified)),
+            Location::Remote { store, path } => store.head(path).await.is_ok_and(|now| {
+                (now.size, now.last_modified.timestamp_millis()) == (file.bytes, file.modified)
+            }),
+        };
+        (!same).then_some(file)
+    });
+    let looks = futures::stream::iter(looks).buffered(LOOKS).filter_map(std::future::ready);
+    runtime.block_on(async { std::pin::pin!(looks).next().await })
 }
 
 fn has_pattern(path: &str) -> bool {

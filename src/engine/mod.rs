@@ -11,6 +11,8 @@
 //! | [`session`] | DataFusion sessions: one a bucket, and the read-only one of `query` |
 //! | [`part`] | bounded Parquet writers and readers of published tables |
 //! | [`scratch`] | the scratch folder and its lock |
+//! | [`journal`] | what an unfinished run has finished |
+//! | [`interrupt`] | what a signal must wait for, and what it cleans up |
 //! | [`progress`] | stages, bars and the figures of the summary table |
 //! | [`workers`] | threads that take jobs in order |
 
@@ -18,6 +20,8 @@ pub mod allocator;
 pub mod buckets;
 pub mod columns;
 pub mod input;
+pub mod interrupt;
+pub mod journal;
 pub mod location;
 pub mod memory;
 pub mod part;

@@ -100,6 +100,22 @@ impl RunFolder {
         Ok(file)
     }
 
+    /// Whether the folder has this very file: on local disk by its checksum; in a store, where a file is there
+    /// whole or not at all, by its size.
+    pub fn holds(&self, part: &PartFile) -> bool {
+        match self {
+            Self::Local { root } => {
+                let mut hash = blake3::Hasher::new();
+                let read =
+                    File::open(root.join(&part.path)).and_then(|file| hash.update_reader(file).map(drop));
+                read.is_ok() && hash.finalize().to_hex().as_str() == part.checksum
+            }
+            Self::Remote { store, prefix, runtime, .. } => runtime
+                .block_on(store.head(&remote_path(prefix, &part.path)))
+                .is_ok_and(|found| found.size == part.bytes),
+        }
+    }
+
     /// The file behind a manifest's entry.
     pub fn file(&self, part: &PartFile) -> InputFile {
         let location = match self {

@@ -17,7 +17,7 @@ use super::{Checked, check_input, identity, last_basket};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
-use crate::engine::scratch::Scratch;
+use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::engine::workers;
 use crate::error::Error;
 use crate::evaluate::EvaluateError;
@@ -81,9 +81,9 @@ pub fn evaluate(
         Protocol::LastBasket(_) => last_basket::WINDOW_DAYS,
     };
     let Checked { plan: files, catalogue, .. } = check_input(&config, engine)?;
-    let scratch = Scratch::open(&config.resources.scratch)?;
+    let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
-    let fingerprint = identity(&files).fingerprint;
+    let fingerprint = identity::input(&files).fingerprint;
     let progress = &engine.progress;
     let folder = RunFolder::Local { root: scratch.path().join("evaluate") };
     progress.begin("transactions", files.rows);

@@ -4,7 +4,7 @@ use super::{Checked, check_input};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
-use crate::engine::scratch::Scratch;
+use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::error::Error;
 use crate::transactions::quality::QualityReport;
 use crate::transactions::quarantine::Rejected;
@@ -14,7 +14,7 @@ use crate::transactions::{self, Transactions};
 /// What `packwise check` does: the same pass and the same cleaning as a run, nothing published.
 pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
     let Checked { plan, catalogue, .. } = check_input(config, engine)?;
-    let scratch = Scratch::open(&config.resources.scratch)?;
+    let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let folder = RunFolder::Local { root: scratch.path().join("check") };
     // The contract is judged by the caller, who wants to see the whole report first.
     let lenient = Config { max_rejected_share: 1.0, ..config.clone() };

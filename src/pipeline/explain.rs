@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::config::resolve::SegmentCount;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
-use crate::engine::scratch::Scratch;
+use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::error::Error;
 use crate::recommendations;
 use crate::recommendations::explain::Explanation;
@@ -23,7 +23,7 @@ pub fn explain(
     let mut config = config.clone();
     config.segments.k = SegmentCount::Fixed(segments);
     let checked = check_input(&config, engine)?;
-    let scratch = Scratch::open(&config.resources.scratch)?;
+    let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let folder = RunFolder::Local { root: scratch.path().join("explain") };
     let Prepared { fitted, model, policies, .. } =
         prepare(checked, &config, engine, &scratch, &folder, None)?;

@@ -4,6 +4,7 @@ pub mod backtest;
 mod check;
 mod explain;
 pub mod fit;
+mod identity;
 pub mod last_basket;
 mod policies;
 mod prepare;
@@ -16,27 +17,48 @@ pub use prepare::{Checked, check_input};
 
 use crate::config::{Config, Layers};
 use crate::engine::Engine;
+use crate::engine::interrupt;
+use crate::engine::journal::{Journal, Unfinished};
 use crate::engine::memory::peak_resident_bytes;
 use crate::engine::part::PartFile;
 use crate::engine::progress::StageFigures;
-use crate::engine::scratch::Scratch;
+use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::error::Error;
 use crate::evaluate::gate::{self, Mode};
 use crate::features::{self, Source, Units};
 use crate::recommendations::{self, Fitted};
-use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality};
-use crate::runs::{NewRun, Output};
+use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality, Resumed};
+use crate::runs::{NewRun, Output, RunError};
 use crate::segments;
 use crate::tables;
 use crate::transactions;
 use crate::transactions::cutoff::Cutoff;
-use crate::transactions::source::Plan;
 use crate::transactions::times::date_of;
 use crate::value::Value;
 use crate::value::moves::Earlier;
 use chrono::{DateTime, SecondsFormat, Utc};
+use identity::Identity;
 use prepare::{Prepared, prepare};
 use published::{Published, draw, table_failed};
+
+/// How a run goes about what is there already.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    pub when_locked: WhenLocked,
+    /// Does all of an unfinished run again.
+    pub fresh: bool,
+    /// Does nothing if the newest run was made of the same.
+    pub skip_if_fresh: bool,
+}
+
+/// What came of a run.
+pub enum Outcome {
+    Published(Box<Manifest>),
+    /// The newest run was made of the same.
+    NothingNew {
+        run_id: String,
+    },
+}
 
 /// The main job: reads the transactions once and publishes every table as one run.
 ///
@@ -45,14 +67,21 @@ pub fn run(
     config: &Config,
     layers: &Layers,
     engine: &Engine,
+    how: How,
     started: DateTime<Utc>,
-) -> Result<Manifest, Error> {
+) -> Result<Outcome, Error> {
     let progress = &engine.progress;
     let checked = check_input(config, engine)?;
-    let scratch = Scratch::open(&config.resources.scratch)?;
+    let identity = Identity::of(&checked, config, layers, engine.runtime.handle())?;
+    let scratch = Scratch::open(&config.resources.scratch, how.when_locked)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
-    let identity = identity(&checked.plan);
-    let run: NewRun = output.begin(started, &identity.fingerprint, scratch.path())?;
+    let lock = output.lock(how.when_locked, started)?;
+    if how.skip_if_fresh
+        && let Some(run_id) = output.made_of(&identity.job)?
+    {
+        return Ok(Outcome::NothingNew { run_id });
+    }
+    let (run, journal, begun) = begin(&output, &scratch, &identity, config, how, started)?;
     let folder = &run.folder;
     let valued = match &config.value {
         Some(settings) => Some((settings, earlier(&output, &scratch)?)),
@@ -62,7 +91,8 @@ pub fn run(
     let Prepared { transactions, report, fitted, model, policies, value } =
         prepare(checked, config, engine, &scratch, folder, valued)?;
     progress.begin("recommendations", fitted.features.customers);
-    let offers = recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder)?;
+    let offers =
+        recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder, Some(&journal))?;
     let Fitted { features, segments, neighbourhood, .. } = fitted;
     progress.end(features.customers, offers.figures.offers, 0);
     let backtest = output.last_evaluation()?;
@@ -121,12 +151,17 @@ pub fn run(
     let manifest = Manifest {
         format: FORMAT,
         run_id: run.id.clone(),
-        started_at: started.to_rfc3339_opts(SecondsFormat::Secs, true),
+        started_at: begun.to_rfc3339_opts(SecondsFormat::Secs, true),
         finished_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+        resumed: run.resumes.then(|| Resumed {
+            at: started.to_rfc3339_opts(SecondsFormat::Secs, true),
+            parts: journal.taken(),
+        }),
+        job: Some(identity.job),
         packwise_version: env!("CARGO_PKG_VERSION").to_owned(),
         as_of: date_of(transactions.as_of_day).to_string(),
         // The plan only estimates the rows of CSV.
-        input: InputIdentity { rows: transactions.counts.rows, ..identity },
+        input: InputIdentity { rows: transactions.counts.rows, ..identity.input },
         config: layers
             .entries()
             .into_iter()
@@ -151,9 +186,41 @@ pub fn run(
         stages: progress.figures(),
         peak_memory_bytes: peak_resident_bytes(),
     };
+    if !lock.is_held() {
+        return Err(RunError::LeaseLost { path: config.output.clone() }.into());
+    }
+    interrupt::publishing();
     output.publish(&manifest)?;
+    journal.remove();
     progress.finish();
-    Ok(manifest)
+    Ok(Outcome::Published(Box::new(manifest)))
+}
+
+/// Begins a run, or goes on with an unfinished one of the same work; with its journal, and the time when it was
+/// begun first.
+fn begin(
+    output: &Output,
+    scratch: &Scratch,
+    identity: &Identity,
+    config: &Config,
+    how: How,
+    started: DateTime<Utc>,
+) -> Result<(NewRun, Journal, DateTime<Utc>), Error> {
+    let path = scratch.journal(&config.output);
+    let unfinished = if how.fresh { None } else { Unfinished::read(&path, &identity.work) };
+    let resumed = unfinished.as_ref().map(|unfinished| unfinished.head.run_id.as_str());
+    let run = output.begin(started, &identity.input.fingerprint, scratch.path(), resumed)?;
+    match unfinished {
+        Some(unfinished) if run.resumes => {
+            let begun = unfinished.head.started_at;
+            tracing::info!(run = run.id, "going on with an unfinished run");
+            Ok((run, Journal::resume(&path, unfinished)?, begun))
+        }
+        _ => {
+            let journal = Journal::begin(&path, &identity.work, &run.id, started)?;
+            Ok((run, journal, started))
+        }
+    }
 }
 
 /// Transactions to features and no further, for measurements: the id of the run that it would have been,
@@ -165,9 +232,10 @@ pub fn features_only(
 ) -> Result<(String, Vec<StageFigures>), Error> {
     let progress = &engine.progress;
     let Checked { plan, catalogue, .. } = check_input(config, engine)?;
-    let scratch = Scratch::open(&config.resources.scratch)?;
+    let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
-    let run = output.begin(started, &identity(&plan).fingerprint, scratch.path())?;
+    let _lock = output.lock(WhenLocked::Fail, started)?;
+    let run = output.begin(started, &identity::input(&plan).fingerprint, scratch.path(), None)?;
     progress.begin("transactions", plan.rows);
     let resident = engine.memory.resident_rows();
     let transactions =
@@ -195,19 +263,4 @@ fn earlier(output: &Output, scratch: &Scratch) -> Result<Option<Earlier>, Error>
         folder: output.folder(&id, scratch.path()),
         id,
     }))
-}
-
-/// BLAKE3 over what identifies the input files.
-fn identity(plan: &Plan) -> InputIdentity {
-    let mut hasher = blake3::Hasher::new();
-    for source in &plan.sources {
-        let file = &source.file;
-        hasher.update(format!("{}\u{0}{}\u{0}{}\n", file.name, file.bytes, file.modified).as_bytes());
-    }
-    InputIdentity {
-        files: plan.sources.len(),
-        rows: plan.rows,
-        bytes: plan.bytes,
-        fingerprint: hasher.finalize().to_hex().to_string(),
-    }
 }

@@ -4,7 +4,7 @@ use super::prepare::{Prepared, check_input, prepare};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
-use crate::engine::scratch::Scratch;
+use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::error::Error;
 use crate::features::Features;
 use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile};
@@ -65,7 +65,7 @@ pub fn simulate(
     engine: &Engine,
 ) -> Result<(OfferFigures, OfferFigures), Error> {
     let checked = check_input(config, engine)?;
-    let scratch = Scratch::open(&config.resources.scratch)?;
+    let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let folder = RunFolder::Local { root: scratch.path().join("simulate") };
     let Prepared { fitted, model, policies, .. } = prepare(checked, config, engine, &scratch, &folder, None)?;
     let Features { package_batch, schema, as_of_day, .. } = &fitted.features;
@@ -73,7 +73,8 @@ pub fn simulate(
     let mut figures = Vec::new();
     for (name, policies) in [("offers as they are", &policies), ("offers as changed", &changed)] {
         engine.progress.begin(name, fitted.features.customers);
-        let offers = recommendations::build(&fitted, &model, policies, config, engine, &scratch, &folder)?;
+        let offers =
+            recommendations::build(&fitted, &model, policies, config, engine, &scratch, &folder, None)?;
         engine.progress.end(fitted.features.customers, offers.figures.offers, 0);
         figures.push(offers.figures);
     }

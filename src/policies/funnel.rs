@@ -14,14 +14,14 @@ use std::sync::Arc;
 const STEPS: f64 = 65_536.0;
 
 /// What passed each rule.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Funnel {
     /// Offers that the first rule was asked about.
     pub considered: u64,
     counts: Vec<Count>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Count {
     rule: String,
     stage: String,

@@ -11,12 +11,14 @@
 //! | [`rules`] | what must not be offered, from the configuration |
 //! | `stage` | a group of customers: rank, ask the rules, choose, explain |
 //! | [`explain`] | one customer and one package: offered, or why not |
+//! | `figures` | what came out, and what each part adds to it |
 //! | [`caps`], `capped` | limits over all customers, by prices |
 //! | [`reasons`] | why, in a sentence |
 
 mod capped;
 pub mod caps;
 pub mod explain;
+mod figures;
 pub mod model;
 pub mod offers;
 pub mod reasons;
@@ -31,6 +33,7 @@ mod write;
 use crate::affinities::{Affinities, AffinityError};
 use crate::config::Config;
 use crate::config::resolve::Mix;
+use crate::engine::journal::{Journal, JournalError};
 use crate::engine::part::{PartError, PartFile, RunFolder};
 use crate::engine::scratch::Scratch;
 use crate::engine::{Engine, workers};
@@ -38,22 +41,23 @@ use crate::features::Features;
 use crate::neighbours::NeighbourError;
 use crate::neighbours::index::SearchError;
 use crate::neighbours::pool::Neighbourhood;
-use crate::policies::{Funnel, FunnelRow, Policies, PolicyError};
+use crate::policies::{Funnel, Policies, PolicyError};
 use crate::segments::{SegmentError, Segments};
 use crate::transactions::catalogue::Package;
 use arrow::error::ArrowError;
-use capped::{CapFigures, CapPlan, CapSpill};
+use capped::{CapPlan, CapSpill};
 use caps::CapError;
+pub use figures::OfferFigures;
+use figures::Tally;
 use model::ScoringModel;
-use reasons::{Source, Wording};
+use reasons::Wording;
 use rules::{Excluded, Rules};
 use score::{Preferences, Ranker};
 use serde::{Deserialize, Serialize};
 use signals::PackageFacts;
 use stage::{Desk, Stage};
-use std::collections::BTreeMap;
 use visit::Visitor;
-use write::OfferWriter;
+use write::{OfferWriter, Written};
 
 /// New packages that are ranked beyond the offers asked for, in case rules of the policy file take some; and
 /// in case those of the configuration do. Where that is not enough, all are ranked.
@@ -61,9 +65,6 @@ const SPARE: usize = 20;
 const SPARE_WITHOUT_POLICIES: usize = 4;
 /// Customers whose lists are compared, about.
 const LISTS: u64 = 50_000;
-/// Expected revenue is summed in this many steps a currency unit, so that the order of the customers does
-/// not show.
-const REVENUE_STEPS: f64 = 65_536.0;
 
 /// Why recommendations could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,8 @@ pub enum RecommendationError {
     },
     #[error("caps cannot be kept together with recommendations.slots")]
     CapsWithSlots,
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error("the offers of a first pass cannot be kept on scratch disk")]
     Spill(#[source] std::io::Error),
 }
@@ -103,35 +106,6 @@ pub struct Fitted {
     pub affinities: Affinities,
 }
 
-/// What came out, for summary and manifest.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct OfferFigures {
-    pub offers: u64,
-    pub customers: u64,
-    pub customers_with_shortfall: u64,
-    pub customers_without_offer: u64,
-    pub offers_new_to_customer: u64,
-    pub offers_from_own_habit: u64,
-    pub offers_from_neighbours: u64,
-    pub offers_from_bought_together: u64,
-    pub offers_from_popularity: u64,
-    /// In a control group: published and marked, not to be sent.
-    pub offers_held_out: u64,
-    pub customers_held_out: u64,
-    /// Different packages offered, of all.
-    pub packages_offered: u64,
-    pub packages: u64,
-    /// Share of customers that get the most frequent list, in a sample of about 50,000.
-    pub same_for_all: f64,
-    /// Score × price of all offers to be sent, currency units.
-    pub expected_revenue: f64,
-    #[serde(skip)]
-    revenue_steps: i64,
-    /// What each rule took, in the order of application.
-    pub rules: Vec<FunnelRow>,
-    pub caps: Vec<CapFigures>,
-}
-
 /// The published files and their figures.
 pub struct Recommendations {
     pub parts: Vec<PartFile>,
@@ -141,7 +115,16 @@ pub struct Recommendations {
     pub funnel: Funnel,
 }
 
-/// Scores every customer under policies. Memory: a part for each thread, and 2,048 customers' rankings.
+/// A part that is finished, as the journal keeps it.
+#[derive(Serialize, Deserialize)]
+struct FinishedPart {
+    files: Written,
+    tally: Tally,
+}
+
+/// Scores every customer under policies. With a journal, parts that an unfinished run has finished are taken
+/// from it. Memory: a part for each thread, and 2,048 customers' rankings.
+#[expect(clippy::too_many_arguments, reason = "what is fitted, what is asked, and where it goes")]
 pub fn build(
     fitted: &Fitted,
     model: &ScoringModel,
@@ -150,6 +133,7 @@ pub fn build(
     engine: &Engine,
     scratch: &Scratch,
     folder: &RunFolder,
+    journal: Option<&Journal>,
 ) -> Result<Recommendations, RecommendationError> {
     let features = &fitted.features;
     let packages = features.packages.len();
@@ -157,59 +141,68 @@ pub fn build(
     let mut stage = stage_of(fitted, &facts, model, policies, config);
     let scale = config.money.scale();
     let visitor = Visitor::new(fitted, config, engine, folder).reading(policies);
+    // A part is of the same customers if their features are the same bytes.
+    let entry =
+        |number: usize| (format!("recommendations/{number}"), &features.parts[number].features.checksum);
+    let done = |number: usize| -> Option<FinishedPart> {
+        let (key, basis) = entry(number);
+        let found: FinishedPart = journal?.finished(&key, basis)?;
+        let is_there = found.files.all().all(|file| folder.holds(file));
+        is_there.then_some(found)
+    };
     if !policies.caps().is_empty() {
         stage.caps = Some(solve_caps(&stage, &visitor, scratch)?);
     }
     let codes = write::Codes::new(features, scale);
     let wanted = stage.wanted();
+    let nothing = Tally::new(packages, &stage.infos);
     let states = workers::for_each(
         engine.threads,
         features.parts.len(),
-        || (Desk::new(packages, &stage.infos), Vec::new()),
-        |(desk, parts), number| -> Result<(), RecommendationError> {
-            let mut writer = OfferWriter::create(folder, number, features.customer_type, &codes, config)?;
-            visitor.part(number, |group| {
-                stage.decide(group, desk, wanted, |group, desk, decision| {
-                    stage.publish(group, desk, &decision, &mut writer)
-                })
-            })?;
-            parts.push((number, writer.finish()?));
+        || (Desk::new(packages, &stage.infos), nothing.clone(), Vec::new()),
+        |(desk, sum, parts), number| -> Result<(), RecommendationError> {
+            let part = match done(number) {
+                Some(part) => {
+                    journal.inspect(|journal| journal.took());
+                    engine.progress.advance(part.tally.customers);
+                    part
+                }
+                None => {
+                    let mut writer =
+                        OfferWriter::create(folder, number, features.customer_type, &codes, config)?;
+                    visitor.part(number, |group| {
+                        stage.decide(group, desk, wanted, |group, desk, decision| {
+                            stage.publish(group, desk, &decision, &mut writer)
+                        })
+                    })?;
+                    let tally = std::mem::replace(&mut desk.tally, nothing.clone());
+                    let part = FinishedPart { files: writer.finish()?, tally };
+                    if let Some(journal) = journal {
+                        let (key, basis) = entry(number);
+                        journal.finish(&key, basis, &part)?;
+                    }
+                    part
+                }
+            };
+            sum.merge(&part.tally);
+            parts.push((number, part.files));
             Ok(())
         },
     )?;
-    let mut all = Recommendations {
-        parts: Vec::new(),
-        shortfalls: Vec::new(),
-        neighbours: Vec::new(),
-        figures: OfferFigures::default(),
-        funnel: Funnel::of(&stage.infos),
-    };
-    let mut offered = vec![false; packages];
-    let mut written = Vec::new();
-    let mut lists: BTreeMap<u64, u64> = BTreeMap::new();
-    for (desk, mut parts) in states {
-        for (list, customers) in desk.lists {
-            *lists.entry(list).or_default() += customers;
-        }
+    let (mut tally, mut written) = (nothing, Vec::new());
+    for (_, sum, mut parts) in states {
+        tally.merge(&sum);
         written.append(&mut parts);
-        all.figures.add(&desk.figures);
-        all.funnel.merge(&desk.funnel);
-        offered.iter_mut().zip(&desk.offered).for_each(|(all, own)| *all |= own);
     }
     written.sort_by_key(|(number, _)| *number);
+    let (mut parts, mut shortfalls, mut neighbours) = (Vec::new(), Vec::new(), Vec::new());
     for (_, files) in written {
-        all.parts.push(files.offers);
-        all.shortfalls.extend(files.shortfalls);
-        all.neighbours.extend(files.neighbours);
+        parts.push(files.offers);
+        shortfalls.extend(files.shortfalls);
+        neighbours.extend(files.neighbours);
     }
-    all.figures.packages_offered = offered.iter().filter(|offered| **offered).count() as u64;
-    all.figures.packages = packages as u64;
-    let compared: u64 = lists.values().sum();
-    all.figures.same_for_all = lists.values().max().map_or(0.0, |most| *most as f64 / compared as f64);
-    all.figures.expected_revenue = all.figures.revenue_steps as f64 / REVENUE_STEPS;
-    all.figures.caps = stage.caps.map(|caps| caps.figures).unwrap_or_default();
-    all.figures.rules = all.funnel.rows();
-    Ok(all)
+    let figures = tally.figures(stage.caps.map(|caps| caps.figures).unwrap_or_default());
+    Ok(Recommendations { parts, shortfalls, neighbours, figures, funnel: tally.funnel })
 }
 
 /// What all workers go by, before caps are known.
@@ -274,38 +267,4 @@ fn solve_caps(stage: &Stage, visitor: &Visitor, scratch: &Scratch) -> Result<Cap
 fn wording(features: &Features, segments: &Segments) -> Wording {
     let chosen = segments.profiles.iter().any(|profile| profile.customers > 0 && !profile.high_revenue);
     if features.revenue > 0 && chosen { Wording::HighRevenue } else { Wording::Similar }
-}
-
-impl OfferFigures {
-    fn add(&mut self, other: &Self) {
-        self.offers += other.offers;
-        self.customers += other.customers;
-        self.customers_with_shortfall += other.customers_with_shortfall;
-        self.customers_without_offer += other.customers_without_offer;
-        self.offers_new_to_customer += other.offers_new_to_customer;
-        self.offers_from_own_habit += other.offers_from_own_habit;
-        self.offers_from_neighbours += other.offers_from_neighbours;
-        self.offers_from_bought_together += other.offers_from_bought_together;
-        self.offers_from_popularity += other.offers_from_popularity;
-        self.offers_held_out += other.offers_held_out;
-        self.customers_held_out += other.customers_held_out;
-        self.revenue_steps += other.revenue_steps;
-    }
-}
-
-impl OfferFigures {
-    fn count(&mut self, source: Source, is_new: bool, held_out: bool, revenue: f64) {
-        self.offers += 1;
-        self.offers_held_out += u64::from(held_out);
-        if revenue.is_finite() && !held_out {
-            self.revenue_steps += (revenue * REVENUE_STEPS).round() as i64;
-        }
-        self.offers_new_to_customer += u64::from(is_new);
-        match source {
-            Source::OwnHabit => self.offers_from_own_habit += 1,
-            Source::Neighbours => self.offers_from_neighbours += 1,
-            Source::BoughtTogether => self.offers_from_bought_together += 1,
-            Source::Popularity => self.offers_from_popularity += 1,
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The offers of a group of customers: rank, ask the rules, choose, explain.
 
 use super::capped::{CapPlan, CapSpillWriter, candidates_of};
+use super::figures::{Counted, Tally};
 use super::offers::{Rule, STANDS, Walk};
 use super::reasons::{Source, Wording};
 use super::rules::{CustomerFacts, Excluded, Rules};
@@ -8,14 +9,13 @@ use super::score::{Board, Candidate, Ranker};
 use super::signals::Subject;
 use super::visit::Group;
 use super::write::{OfferWriter, Row};
-use super::{OfferFigures, RecommendationError, SPARE, SPARE_WITHOUT_POLICIES};
+use super::{RecommendationError, SPARE, SPARE_WITHOUT_POLICIES};
 use crate::config::resolve::Mix;
 use crate::numerics::logistic::probability;
 use crate::numerics::random::{hash_bytes, hash_u64};
-use crate::policies::{Funnel, Pairs, Pins, Policies, RuleInfo};
+use crate::policies::{Pairs, Pins, Policies, RuleInfo};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rules of the configuration come before those of the policy file.
@@ -46,11 +46,8 @@ pub(super) struct Stage<'a> {
 /// A worker's memory between groups.
 pub(super) struct Desk {
     pub board: Board,
-    pub figures: OfferFigures,
-    pub offered: Vec<bool>,
-    pub funnel: Funnel,
-    /// How many sampled customers get each list, by the list's hash.
-    pub lists: HashMap<u64, u64>,
+    /// Since it was last taken.
+    pub tally: Tally,
     seen: Vec<Rule>,
     verdicts: Vec<Rule>,
     columns: PairColumns,
@@ -88,10 +85,7 @@ impl Desk {
     pub fn new(packages: usize, infos: &[RuleInfo]) -> Self {
         Self {
             board: Board::new(packages),
-            figures: OfferFigures::default(),
-            offered: vec![false; packages],
-            funnel: Funnel::of(infos),
-            lists: HashMap::new(),
+            tally: Tally::new(packages, infos),
             seen: Vec::new(),
             verdicts: Vec::new(),
             columns: PairColumns::default(),
@@ -397,24 +391,29 @@ impl Stage<'_> {
                 wording: self.wording,
                 held_out,
             };
-            desk.figures.count(source, candidate.bought.is_none(), held_out.is_some(), revenue(candidate));
-            desk.offered[candidate.package as usize] = true;
+            desk.tally.offer(&Counted {
+                package: candidate.package,
+                source,
+                is_new: candidate.bought.is_none(),
+                held_out: held_out.is_some(),
+                revenue: revenue(candidate),
+            });
             writer.offer(&group.view.ids, *row, &offer)?;
         }
         let taken = walk.refused.iter().map(|(position, rule)| (*rule, revenue(&ranking[*position])));
         let considered = (walk.chosen.len() + walk.refused.len()) as u64;
-        desk.funnel.walk(considered, taken.chain(held.iter().copied()), &mut desk.seen);
-        desk.figures.customers += 1;
+        desk.tally.funnel.walk(considered, taken.chain(held.iter().copied()), &mut desk.seen);
+        desk.tally.customers += 1;
         if hash_bytes(id.as_bytes(), LIST_SAMPLE).is_multiple_of(self.list_step) {
             let list = walk.chosen.iter().fold(LIST_SAMPLE, |hash, position| {
                 hash_u64(u64::from(ranking[*position].package) + 1, hash)
             });
-            *desk.lists.entry(list).or_default() += 1;
+            *desk.tally.lists.entry(list).or_default() += 1;
         }
-        desk.figures.customers_held_out += u64::from(self.policies.control(id.as_bytes()));
+        desk.tally.customers_held_out += u64::from(self.policies.control(id.as_bytes()));
         if walk.chosen.len() < self.top {
-            desk.figures.customers_with_shortfall += 1;
-            desk.figures.customers_without_offer += u64::from(walk.chosen.is_empty());
+            desk.tally.customers_with_shortfall += 1;
+            desk.tally.customers_without_offer += u64::from(walk.chosen.is_empty());
             writer.shortfall(&group.view.ids, *row, walk, &self.infos)?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use super::reasons::{Reason, Source, Wording};
 use super::score::Candidate;
 use super::signals::{Factor, Subject};
 use crate::config::Config;
-use crate::engine::columns::Column;
+use crate::engine::columns::{Column, Lends};
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
@@ -22,6 +22,7 @@ use arrow::compute::take;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
 use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -82,10 +83,17 @@ pub struct Row<'a> {
 }
 
 /// The files of one part.
+#[derive(Serialize, Deserialize)]
 pub struct Written {
     pub offers: PartFile,
     pub shortfalls: Option<PartFile>,
     pub neighbours: Option<PartFile>,
+}
+
+impl Written {
+    pub fn all(&self) -> impl Iterator<Item = &PartFile> {
+        std::iter::once(&self.offers).chain(&self.shortfalls).chain(&self.neighbours)
+    }
 }
 
 /// Writes one part. Memory: 8,192 rows and what the Parquet writer holds.

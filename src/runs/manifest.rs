@@ -23,6 +23,12 @@ pub struct Manifest {
     /// RFC 3339, UTC.
     pub started_at: String,
     pub finished_at: String,
+    /// The run was stopped and taken up again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub resumed: Option<Resumed>,
+    /// BLAKE3 over everything that the run was made from; a run of the same is not new.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub job: Option<String>,
     pub packwise_version: String,
     /// Last day of the data.
     pub as_of: String,
@@ -35,6 +41,15 @@ pub struct Manifest {
     pub quality: Quality,
     pub stages: Vec<StageFigures>,
     pub peak_memory_bytes: u64,
+}
+
+/// When a stopped run was taken up again for the last time, and what it did not have to do again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Parts of the offers that were finished before.
+    pub parts: u64,
 }
 
 /// What was read: enough to tell whether anything changed.

@@ -3,17 +3,19 @@
 //! A run is the immutable folder `runs/<run id>/`. Its manifest is written last, by one
 //! create-if-absent; until then no reader can see it, and the next run removes what a killed one left.
 
+pub mod lock;
 pub mod manifest;
 
 use crate::engine::location::{self, LocationError};
 use crate::engine::part::{PartError, RunFolder, remote_path};
+use crate::engine::scratch::WhenLocked;
 use crate::evaluate::report::Backtest;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use lock::{LOCK, Lease, OutputLock, Times};
 use manifest::{FORMAT, Manifest};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -37,6 +39,8 @@ pub enum RunError {
     },
     #[error("another run is writing to {path}")]
     Locked { path: String },
+    #[error("the lease on {path} was lost to another run; nothing was published")]
+    LeaseLost { path: String },
     #[error("cannot read the runs in {path}")]
     Unreadable {
         path: String,
@@ -78,11 +82,12 @@ pub struct Output {
     runtime: Handle,
 }
 
-/// A run being written; holds the lock on a local output.
+/// A run being written.
 pub struct NewRun {
     pub id: String,
     pub folder: RunFolder,
-    _lock: Option<File>,
+    /// Goes on with an unfinished run.
+    pub resumes: bool,
 }
 
 impl Output {
@@ -126,8 +131,22 @@ impl Output {
         remote_path(&self.prefix, &format!("runs/{id}/{name}"))
     }
 
-    /// Begins a run: locks a local output, removes what killed runs left there, and writes the first
-    /// file of the new one, so that an unwritable output fails now and not after the work.
+    /// Locks the output for writing runs.
+    pub fn lock(&self, when_locked: WhenLocked, now: DateTime<Utc>) -> Result<OutputLock, RunError> {
+        if let Some(folder) = &self.local {
+            return OutputLock::local(folder, when_locked, &self.name);
+        }
+        let path = remote_path(&self.prefix, LOCK);
+        let lease = Lease::take(&self.store, &path, &self.runtime, when_locked, now, Times::default());
+        match lease.map_err(|source| unwritable(&self.name, source))? {
+            Some(lease) => Ok(OutputLock::Lease(lease)),
+            None => Err(RunError::Locked { path: self.name.clone() }),
+        }
+    }
+
+    /// Begins a run, whose caller holds the lock: removes what killed runs left on a local output, and writes the
+    /// first file of the new one, so that an unwritable output fails now and not after the work. Goes on with the
+    /// unfinished run `resumed`, if it is still there.
     ///
     /// The id is the time of the start and the input's fingerprint. Ids sort as the runs were begun: if
     /// the clock has not moved on since the newest run, or has gone back, the time is taken a second
@@ -137,32 +156,36 @@ impl Output {
         started: DateTime<Utc>,
         fingerprint: &str,
         staging: &Path,
+        resumed: Option<&str>,
     ) -> Result<NewRun, RunError> {
-        let lock = self.local.as_deref().map(|folder| self.lock(folder)).transpose()?;
+        let published = self.list()?;
+        let resumed = resumed.filter(|id| !published.iter().any(|known| known == id) && self.is_begun(id));
         if let Some(folder) = &self.local {
-            remove_unfinished(&folder.join("runs")).map_err(|source| unwritable(&self.name, source))?;
+            remove_unfinished(&folder.join("runs"), resumed)
+                .map_err(|source| unwritable(&self.name, source))?;
         }
-        let id = next_id(started, fingerprint, self.list()?.last());
+        let id = match resumed {
+            Some(id) => id.to_owned(),
+            None => next_id(started, fingerprint, published.last()),
+        };
         let folder = self.folder(&id, staging);
         folder
             .put(STARTED, format!("{{\"run_id\": \"{id}\"}}\n").into_bytes())
             .map_err(|source| unwritable(&self.name, source))?;
-        Ok(NewRun { id, folder, _lock: lock })
+        Ok(NewRun { id, folder, resumes: resumed.is_some() })
     }
 
-    fn lock(&self, folder: &Path) -> Result<File, RunError> {
-        let path = folder.join(".packwise.lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(|source| unwritable(&self.name, source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(RunError::Locked { path: self.name.clone() }),
-            Err(TryLockError::Error(source)) => Err(unwritable(&self.name, source)),
-        }
+    /// Whether there is something of a run.
+    fn is_begun(&self, id: &str) -> bool {
+        self.runtime.block_on(self.store.head(&self.run_path(id, STARTED))).is_ok()
+    }
+
+    /// The newest run, if it was made of just this.
+    pub fn made_of(&self, job: &str) -> Result<Option<String>, RunError> {
+        let Some(newest) = self.list()?.pop() else { return Ok(None) };
+        // One that cannot be read is no reason not to run.
+        let same = self.manifest(Some(&newest)).is_ok_and(|manifest| manifest.job.as_deref() == Some(job));
+        Ok(same.then_some(newest))
     }
 
     /// The folder of a run.
@@ -308,11 +331,15 @@ fn unwritable(path: &str, source: impl Into<Box<dyn std::error::Error + Send + S
     RunError::Unwritable { path: path.to_owned(), source: source.into() }
 }
 
-/// Removes run folders that were begun by packwise and never published. The caller holds the lock.
-fn remove_unfinished(runs: &Path) -> std::io::Result<()> {
+/// Removes run folders that were begun by packwise and never published, but for `kept`. The caller holds the
+/// lock.
+fn remove_unfinished(runs: &Path, kept: Option<&str>) -> std::io::Result<()> {
     let Ok(entries) = std::fs::read_dir(runs) else { return Ok(()) };
     for entry in entries {
         let folder = entry?.path();
+        if kept.is_some_and(|id| folder.ends_with(id)) {
+            continue;
+        }
         if folder.join(STARTED).is_file() && !folder.join(MANIFEST).exists() {
             tracing::info!(folder = %folder.display(), "removing an unfinished run");
             std::fs::remove_dir_all(&folder)?;

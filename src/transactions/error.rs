@@ -18,6 +18,8 @@ pub enum InputError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("{path} changed while it was read")]
+    Changed { path: String },
     #[error("{path} is empty: it has no header line")]
     NoHeader { path: String },
     #[error("{path} has no column `{column}` (for {key}); its columns are {columns}")]
@@ -84,6 +86,9 @@ impl InputError {
             Self::EmptyCatalogue { .. } => {
                 Some("leave catalogue.path empty to do without a catalogue".into())
             }
+            Self::Changed { .. } => Some(
+                "write dumps under another name, rename them when they are complete, and run again".into(),
+            ),
             Self::NoHeader { .. } => Some("remove or replace the file, then run again".into()),
             Self::MissingColumn { nearest: Some(nearest), key, .. } => {
                 Some(format!("did you mean `{nearest}`? Set {key} = \"{nearest}\""))

@@ -28,6 +28,7 @@ pub use error::InputError;
 
 use crate::config::Config;
 use crate::engine::buckets::{Buckets, splitters};
+use crate::engine::location;
 use crate::engine::part::{PartFile, RunFolder};
 use crate::engine::rows::Layout;
 use crate::engine::scratch::Scratch;
@@ -107,9 +108,26 @@ pub fn cut(plan: &Plan, config: &Config, packages: &[Package], engine: &Engine) 
     Cut { buckets, layout, has_money: prices || layout.amounts }
 }
 
-/// Reads everything once: good rows to buckets, bad rows to quarantine. Memory: `resident` bytes of rows
+/// Reads everything once: good rows to buckets, bad rows to quarantine. Fails if a file changes meanwhile. Memory: `resident` bytes of rows
 /// (the rest goes to scratch disk), and a batch and 1,024 rows a bucket for each thread.
 pub fn shuffle(
+    plan: &Plan,
+    packages: Option<Vec<Package>>,
+    config: &Config,
+    engine: &Engine,
+    resident: u64,
+    scratch: &Scratch,
+    folder: &RunFolder,
+) -> Result<Transactions, InputError> {
+    let shuffled = shuffle_all(plan, packages, config, engine, resident, scratch, folder);
+    // A file that changes under the reader may look corrupt; or fine.
+    match location::first_changed(plan.sources.iter().map(|source| &source.file), engine.runtime.handle()) {
+        Some(file) => Err(InputError::Changed { path: file.name.clone() }),
+        None => shuffled,
+    }
+}
+
+fn shuffle_all(
     plan: &Plan,
     packages: Option<Vec<Package>>,
     config: &Config,

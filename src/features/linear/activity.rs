@@ -1,7 +1,7 @@
 //! The features of a customer that come from its rows: how much, how often, when, and through which
 //! channels. `WITH activity` of `sql/customer_features.sql` says the same.
 
-use super::columns::{Maybe, Named, floats, integers, micros, times};
+use super::columns::{Floats, Integers, Lent, Times, micros};
 use super::customer::CustomerRows;
 use crate::features::slots::{OTHER, Slots};
 use crate::transactions::times::DAY;
@@ -16,23 +16,23 @@ pub struct Activity<'a> {
     scale: f64,
     /// Slot and published name of every channel share.
     channels: Vec<(usize, String)>,
-    purchases: Vec<i64>,
-    active_days: Vec<i64>,
-    units: Vec<f64>,
-    revenue: Vec<f64>,
-    average: Vec<f64>,
-    largest: Vec<f64>,
-    purchases_month: Vec<i64>,
-    revenue_month: Vec<f64>,
-    revenue_month_share: Vec<f64>,
-    trend: Vec<f64>,
-    first: Vec<i64>,
-    last: Vec<i64>,
-    recency: Vec<i64>,
-    tenure: Vec<i64>,
-    gap: Maybe,
-    weekend: Vec<f64>,
-    channel_shares: Vec<Vec<f64>>,
+    purchases: Integers,
+    active_days: Integers,
+    units: Floats,
+    revenue: Floats,
+    average: Floats,
+    largest: Floats,
+    purchases_month: Integers,
+    revenue_month: Floats,
+    revenue_month_share: Floats,
+    trend: Floats,
+    first: Times,
+    last: Times,
+    recency: Integers,
+    tenure: Integers,
+    gap: Floats,
+    weekend: Floats,
+    channel_shares: Vec<Floats>,
 }
 
 impl<'a> Activity<'a> {
@@ -43,24 +43,24 @@ impl<'a> Activity<'a> {
             channel_slots,
             as_of_day,
             scale,
-            channel_shares: vec![Vec::new(); channels.len()],
+            channel_shares: channels.iter().map(|_| Floats::default()).collect(),
             channels,
-            purchases: Vec::new(),
-            active_days: Vec::new(),
-            units: Vec::new(),
-            revenue: Vec::new(),
-            average: Vec::new(),
-            largest: Vec::new(),
-            purchases_month: Vec::new(),
-            revenue_month: Vec::new(),
-            revenue_month_share: Vec::new(),
-            trend: Vec::new(),
-            first: Vec::new(),
-            last: Vec::new(),
-            recency: Vec::new(),
-            tenure: Vec::new(),
-            gap: Maybe::default(),
-            weekend: Vec::new(),
+            purchases: Integers::default(),
+            active_days: Integers::default(),
+            units: Floats::default(),
+            revenue: Floats::default(),
+            average: Floats::default(),
+            largest: Floats::default(),
+            purchases_month: Integers::default(),
+            revenue_month: Floats::default(),
+            revenue_month_share: Floats::default(),
+            trend: Floats::default(),
+            first: Times::default(),
+            last: Times::default(),
+            recency: Integers::default(),
+            tenure: Integers::default(),
+            gap: Floats::default(),
+            weekend: Floats::default(),
         }
     }
 
@@ -125,7 +125,8 @@ impl<'a> Activity<'a> {
         self.last.push(micros(last));
         self.recency.push(self.as_of_day - last_day);
         self.tenure.push(self.as_of_day - first_day);
-        self.gap.push(active_days > 1, || (last_day - first_day) as f64 / (active_days - 1) as f64);
+        let gap = (active_days > 1).then(|| (last_day - first_day) as f64 / (active_days - 1) as f64);
+        self.gap.push_option(gap);
         self.weekend.push(of_purchases(weekend));
         for ((slot, _), shares) in self.channels.iter().zip(&mut self.channel_shares) {
             shares.push(of_purchases(by_slot[*slot]));
@@ -133,27 +134,29 @@ impl<'a> Activity<'a> {
         purchases
     }
 
-    /// The columns of the customers so far; starts over.
-    pub fn finish(&mut self, columns: &mut Vec<Named>) {
-        let mut add = |name: &str, column| columns.push((name.to_owned(), column));
-        add("purchases", integers(&mut self.purchases));
-        add("active_days", integers(&mut self.active_days));
-        add("units", floats(&mut self.units));
-        add("revenue", floats(&mut self.revenue));
-        add("average_purchase", floats(&mut self.average));
-        add("largest_purchase", floats(&mut self.largest));
-        add("purchases_30d", integers(&mut self.purchases_month));
-        add("revenue_30d", floats(&mut self.revenue_month));
-        add("revenue_30d_share", floats(&mut self.revenue_month_share));
-        add("revenue_trend", floats(&mut self.trend));
-        add("first_purchase", times(&mut self.first));
-        add("last_purchase", times(&mut self.last));
-        add("recency_days", integers(&mut self.recency));
-        add("tenure_days", integers(&mut self.tenure));
-        add("mean_gap_days", self.gap.take());
-        add("weekend_share", floats(&mut self.weekend));
+    /// The columns with their published names.
+    pub fn columns(&mut self) -> Vec<Lent<'_>> {
+        let mut all: Vec<Lent<'_>> = vec![
+            ("purchases", &mut self.purchases),
+            ("active_days", &mut self.active_days),
+            ("units", &mut self.units),
+            ("revenue", &mut self.revenue),
+            ("average_purchase", &mut self.average),
+            ("largest_purchase", &mut self.largest),
+            ("purchases_30d", &mut self.purchases_month),
+            ("revenue_30d", &mut self.revenue_month),
+            ("revenue_30d_share", &mut self.revenue_month_share),
+            ("revenue_trend", &mut self.trend),
+            ("first_purchase", &mut self.first),
+            ("last_purchase", &mut self.last),
+            ("recency_days", &mut self.recency),
+            ("tenure_days", &mut self.tenure),
+            ("mean_gap_days", &mut self.gap),
+            ("weekend_share", &mut self.weekend),
+        ];
         for ((_, name), shares) in self.channels.iter().zip(&mut self.channel_shares) {
-            add(name, floats(shares));
+            all.push((name, shares));
         }
+        all
     }
 }

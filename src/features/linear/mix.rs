@@ -2,7 +2,7 @@
 //! the favourite, means of properties, and shares of types. `mix` of `sql/customer_features.sql` says the
 //! same.
 
-use super::columns::{Maybe, Named, floats, integers};
+use super::columns::{Floats, Integers, Lent};
 use super::packages::Bought;
 use crate::features::slots::{OTHER, Slots};
 use arrow::array::{ArrayRef, Int32Array};
@@ -37,8 +37,8 @@ impl Mean {
         }
     }
 
-    fn push_to(&self, column: &mut Maybe) {
-        column.push(self.times > 0, || self.sum / self.times as f64);
+    fn push_to(&self, column: &mut Floats) {
+        column.push_option((self.times > 0).then(|| self.sum / self.times as f64));
     }
 }
 
@@ -50,16 +50,16 @@ pub struct Mix<'a> {
     /// Slot and published name of every share.
     services: Vec<(usize, String)>,
     charging: Vec<(usize, String)>,
-    distinct: Vec<i64>,
+    distinct: Integers,
     /// Rank of the favourite, −1 without one.
     favourite: Vec<i32>,
-    favourite_share: Vec<f64>,
-    tier: Maybe,
-    validity: Maybe,
-    quota: Maybe,
-    speed: Maybe,
-    service_shares: Vec<Vec<f64>>,
-    charging_shares: Vec<Vec<f64>>,
+    favourite_share: Floats,
+    tier: Floats,
+    validity: Floats,
+    quota: Floats,
+    speed: Floats,
+    service_shares: Vec<Floats>,
+    charging_shares: Vec<Floats>,
 }
 
 impl<'a> Mix<'a> {
@@ -75,17 +75,17 @@ impl<'a> Mix<'a> {
             properties,
             package_names,
             has_money,
-            service_shares: vec![Vec::new(); services.len()],
-            charging_shares: vec![Vec::new(); charging.len()],
+            service_shares: services.iter().map(|_| Floats::default()).collect(),
+            charging_shares: charging.iter().map(|_| Floats::default()).collect(),
             services,
             charging,
-            distinct: Vec::new(),
+            distinct: Integers::default(),
             favourite: Vec::new(),
-            favourite_share: Vec::new(),
-            tier: Maybe::default(),
-            validity: Maybe::default(),
-            quota: Maybe::default(),
-            speed: Maybe::default(),
+            favourite_share: Floats::default(),
+            tier: Floats::default(),
+            validity: Floats::default(),
+            quota: Floats::default(),
+            speed: Floats::default(),
         }
     }
 
@@ -121,7 +121,7 @@ impl<'a> Mix<'a> {
         self.distinct.push(distinct);
         self.favourite.push(favourite);
         self.favourite_share.push(if purchases > 0 { most as f64 / purchases as f64 } else { 0.0 });
-        self.tier.push(tier_times > 0, || tier_sum as f64 / tier_times as f64);
+        self.tier.push_option((tier_times > 0).then(|| tier_sum as f64 / tier_times as f64));
         validity.push_to(&mut self.validity);
         quota.push_to(&mut self.quota);
         speed.push_to(&mut self.speed);
@@ -134,23 +134,26 @@ impl<'a> Mix<'a> {
         }
     }
 
-    /// The columns of the customers so far; starts over.
-    pub fn finish(&mut self, columns: &mut Vec<Named>) -> Result<(), ArrowError> {
+    /// Codes of the favourite packages so far, for the column `favourite_package`; starts them over.
+    pub fn favourites(&mut self) -> Result<ArrayRef, ArrowError> {
         let ranks: Int32Array = self.favourite.drain(..).map(|rank| (rank >= 0).then_some(rank)).collect();
-        let mut add = |name: &str, column| columns.push((name.to_owned(), column));
-        add("distinct_packages", integers(&mut self.distinct));
-        add("favourite_package", take(self.package_names, &ranks, None)?);
-        add("favourite_share", floats(&mut self.favourite_share));
-        add("mean_price_tier", self.tier.take());
-        add("mean_validity_days", self.validity.take());
-        add("mean_quota_mb_per_day", self.quota.take());
-        add("mean_speed_mbps", self.speed.take());
-        for ((_, name), shares) in self.services.iter().zip(&mut self.service_shares) {
-            add(name, floats(shares));
+        take(self.package_names, &ranks, None)
+    }
+
+    /// The columns of numbers with their published names.
+    pub fn columns(&mut self) -> Vec<Lent<'_>> {
+        let mut all: Vec<Lent<'_>> = vec![
+            ("distinct_packages", &mut self.distinct),
+            ("favourite_share", &mut self.favourite_share),
+            ("mean_price_tier", &mut self.tier),
+            ("mean_validity_days", &mut self.validity),
+            ("mean_quota_mb_per_day", &mut self.quota),
+            ("mean_speed_mbps", &mut self.speed),
+        ];
+        let services = self.services.iter().zip(&mut self.service_shares);
+        for ((_, name), shares) in services.chain(self.charging.iter().zip(&mut self.charging_shares)) {
+            all.push((name, shares));
         }
-        for ((_, name), shares) in self.charging.iter().zip(&mut self.charging_shares) {
-            add(name, floats(shares));
-        }
-        Ok(())
+        all
     }
 }

@@ -7,10 +7,10 @@
 //! | [`packages`] | a customer's rows by package: `customer_packages` |
 //! | [`activity`] | features from the rows |
 //! | [`mix`] | features from the packages and the catalogue |
-//! | [`columns`] | Arrow columns while they are filled |
+//! | [`columns`] | the columns of a chunk |
 //!
 //! A further table about customers is a further accumulator: a file with `add(&CustomerRows)` and
-//! `finish`, called beside the others in [`Linear::run`].
+//! `columns`, called beside the others in [`Linear::run`].
 //!
 //! The queries in `sql/` are the definition; `conformance.rs` holds both to equal bits. Sums of floats are
 //! added in the order of time, or of packages, as the queries do.
@@ -25,14 +25,14 @@ pub mod packages;
 
 use super::bucket::{BucketFailure, BucketTables, Context};
 use super::totals::Totals;
+use crate::engine::columns::{Column, Lends};
 use crate::transactions::whole_customers::WholeCustomers;
 use activity::Activity;
-use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, UInt64Array,
-};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch};
 use arrow::compute::take;
+use arrow::datatypes::{Int32Type, UInt64Type};
 use arrow::error::ArrowError;
-use columns::{Named, integers, micros, times};
+use columns::{Floats, Integers, Times, micros};
 use customer::RowFacts;
 use mix::Mix;
 use packages::{Bought, Grouping};
@@ -96,29 +96,47 @@ impl<'a> Linear<'a> {
             let Some(tables) = &mut self.tables else { continue };
             let purchases = tables.activity.add(&rows);
             tables.mix.add(bought, purchases);
-            tables.bought.add(rows.customer, bought);
+            tables.bought.add(rows.customer, bought, self.context.scale);
             if tables.bought.customers.len() >= CHUNK_CUSTOMERS
                 || tables.bought.packages.len() >= CHUNK_PACKAGES
             {
-                sink(&tables.finish(self.context, whole).map_err(BucketFailure::from)?)?;
+                tables.hand_on(self.context, whole, sink)?;
             }
         }
         match &mut self.tables {
-            Some(tables) if !tables.bought.customers.is_empty() => {
-                sink(&tables.finish(self.context, whole).map_err(BucketFailure::from)?)
-            }
+            Some(tables) if !tables.bought.customers.is_empty() => tables.hand_on(self.context, whole, sink),
             _ => Ok(()),
         }
     }
 }
 
 impl Tables<'_> {
-    /// The tables of the customers so far; starts over.
+    /// Hands the tables of the customers so far to `sink`; starts over.
+    fn hand_on<E: From<BucketFailure>>(
+        &mut self,
+        context: &Context,
+        whole: &WholeCustomers,
+        sink: &mut dyn FnMut(&BucketTables) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let tables = self.finish(context, whole).map_err(BucketFailure::from)?;
+        sink(&tables)?;
+        drop(tables);
+        for (_, column) in self.activity.columns().into_iter().chain(self.mix.columns()) {
+            column.take_back();
+        }
+        self.bought.take_back();
+        Ok(())
+    }
+
     fn finish(&mut self, context: &Context, whole: &WholeCustomers) -> Result<BucketTables, ArrowError> {
         let owners = Int32Array::from(std::mem::take(&mut self.bought.customers));
-        let mut named: Vec<Named> = vec![("customer_id".to_owned(), take(&whole.ids, &owners, None)?)];
-        self.activity.finish(&mut named);
-        self.mix.finish(&mut named)?;
+        let mut named: Vec<(&str, ArrayRef)> = vec![
+            ("customer_id", take(&whole.ids, &owners, None)?),
+            ("favourite_package", self.mix.favourites()?),
+        ];
+        for (name, column) in self.activity.columns().into_iter().chain(self.mix.columns()) {
+            named.push((name, column.lend_any()));
+        }
         let schema = context.features_schema();
         let columns = schema.fields().iter().map(|field| {
             let found = named.iter().find(|(name, _)| name == field.name());
@@ -139,24 +157,27 @@ struct BoughtColumns {
     /// Of every customer, where its rows end.
     ends: Vec<usize>,
     /// Of every row, its customer's position.
-    owners: Vec<u64>,
-    packages: Vec<i32>,
-    times: Vec<i64>,
-    revenue: Vec<i64>,
-    first: Vec<i64>,
-    last: Vec<i64>,
-    weight: Vec<f64>,
-    days: Vec<i64>,
+    owners: Column<UInt64Type>,
+    packages: Column<Int32Type>,
+    times: Integers,
+    /// Minor units.
+    minor: Integers,
+    revenue: Floats,
+    first: Times,
+    last: Times,
+    weight: Floats,
+    days: Integers,
 }
 
 impl BoughtColumns {
-    fn add(&mut self, customer: usize, bought: &[Bought]) {
+    fn add(&mut self, customer: usize, bought: &[Bought], scale: f64) {
         self.customers.push(customer as i32);
         for one in bought {
             self.owners.push(customer as u64);
             self.packages.push(one.package as i32);
             self.times.push(one.times);
-            self.revenue.push(one.revenue);
+            self.minor.push(one.revenue);
+            self.revenue.push(one.revenue as f64 / scale);
             self.first.push(micros(one.first));
             self.last.push(micros(one.last));
             self.weight.push(one.weight);
@@ -171,26 +192,31 @@ impl BoughtColumns {
         whole: &WholeCustomers,
         features: RecordBatch,
     ) -> Result<BucketTables, ArrowError> {
-        let owners = UInt64Array::from(std::mem::take(&mut self.owners));
-        let ranks = Int32Array::from(std::mem::take(&mut self.packages));
-        let minor = Int64Array::from(std::mem::take(&mut self.revenue));
-        let revenue =
-            Float64Array::from_iter_values(minor.values().iter().map(|minor| *minor as f64 / context.scale));
+        let ranks = self.packages.lend();
         let columns: Vec<ArrayRef> = vec![
-            take(&whole.ids, &owners, None)?,
+            take(&whole.ids, &self.owners.lend(), None)?,
             Arc::new(DictionaryArray::try_new(ranks, context.package_names.clone())?),
-            integers(&mut self.times),
-            Arc::new(revenue),
-            times(&mut self.first),
-            times(&mut self.last),
-            columns::floats(&mut self.weight),
-            integers(&mut self.days),
+            self.times.lend_any(),
+            self.revenue.lend_any(),
+            self.first.lend_any(),
+            self.last.lend_any(),
+            self.weight.lend_any(),
+            self.days.lend_any(),
         ];
         Ok(BucketTables {
             features,
             packages: RecordBatch::try_new(context.packages_schema(), columns)?,
-            packages_minor: minor,
+            packages_minor: self.minor.lend(),
             ends: std::mem::take(&mut self.ends),
         })
+    }
+
+    fn take_back(&mut self) {
+        let (own, packages) = (&mut self.owners as &mut dyn Lends, &mut self.packages as &mut dyn Lends);
+        let integers =
+            [&mut self.times, &mut self.minor, &mut self.days].map(|column| column as &mut dyn Lends);
+        let floats = [&mut self.revenue, &mut self.weight].map(|column| column as &mut dyn Lends);
+        let times = [&mut self.first, &mut self.last].map(|column| column as &mut dyn Lends);
+        [own, packages].into_iter().chain(integers).chain(floats).chain(times).for_each(Lends::take_back);
     }
 }
