@@ -4,6 +4,7 @@ use crate::affinities::AffinityError;
 use crate::config::ConfigError;
 use crate::engine::journal::JournalError;
 use crate::engine::scratch::ScratchError;
+use crate::engine::stores;
 use crate::evaluate::EvaluateError;
 use crate::features::FeatureError;
 use crate::generate::GenerateError;
@@ -131,6 +132,8 @@ impl Error {
                 | EvaluateError::FilterOfWindow
                 | EvaluateError::WindowOfLastBasket,
             ) => 2,
+            // The data are not to blame for the network.
+            _ if stores::failure(self).is_some() => 1,
             Self::Input(error) => input_code(error),
             Self::Features(FeatureError::Input(error)) => input_code(error),
             _ => 1,
@@ -139,6 +142,9 @@ impl Error {
 
     /// What to do, where there is something.
     pub fn hint(&self) -> Option<String> {
+        if let Some(hint) = stores::failure(self).and_then(stores::hint) {
+            return Some(hint.to_owned());
+        }
         match self {
             Self::Config(ConfigError::UnknownKey { .. } | ConfigError::Invalid { .. }) => {
                 Some("`packwise config show` lists every key; config/default.toml explains them".into())
@@ -148,6 +154,12 @@ impl Error {
                 Some(format!("set segments.k to {customers} or less, or to 0 to choose by silhouette"))
             }
             Self::Run(RunError::NoRun { .. }) => Some("publish one with `packwise run -c FILE`".into()),
+            Self::Run(
+                RunError::BadManifest { .. } | RunError::ForeignFile { .. } | RunError::BadLog { .. },
+            ) => Some(
+                "somebody else has changed the file; `packwise runs list` shows the runs that can be read"
+                    .into(),
+            ),
             Self::Run(RunError::UnknownRun { .. }) => {
                 Some("`packwise runs list` shows the published runs".into())
             }

@@ -36,6 +36,13 @@ mod publish;
 mod real_sets;
 #[path = "it/recovery.rs"]
 mod recovery;
+#[path = "it/runs.rs"]
+mod runs;
+#[path = "it/s3.rs"]
+mod s3;
+#[allow(dead_code, reason = "src/runs/conformance.rs uses the rest of it")]
+#[path = "it/s3_server/mod.rs"]
+mod s3_server;
 #[path = "it/scores.rs"]
 mod scores;
 #[path = "it/sql.rs"]

@@ -19,6 +19,7 @@ use crate::config::{Config, Layers, load};
 use crate::engine::Engine;
 use crate::engine::memory::Models;
 use crate::engine::progress::Progress;
+use crate::engine::stores;
 use crate::error::Error;
 use clap::CommandFactory;
 use std::io::{IsTerminal, Write};
@@ -75,6 +76,7 @@ fn print(bytes: &[u8]) -> Result<(), Error> {
 /// The configuration of a command and the engine that it asks for.
 fn prepare(args: &ConfigArgs, json: bool) -> Result<(Config, Layers, Engine), Error> {
     let (config, layers) = load(Some(&args.config), &args.settings())?;
+    stores::configure(&config.object_store);
     let engine = engine(&config, json)?;
     Ok((config, layers, engine))
 }

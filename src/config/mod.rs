@@ -3,6 +3,7 @@
 
 mod check;
 pub mod layers;
+mod object_store;
 pub mod resolve;
 mod settings;
 pub mod typed;

@@ -3,7 +3,7 @@
 
 use super::check::Check;
 pub use super::settings::*;
-use super::{ConfigError, typed, value};
+use super::{ConfigError, object_store, typed, value};
 use crate::evaluate::gate::{Gate, Mode};
 use crate::quantities::{self, DurationUnit, SpeedUnit, VolumeUnit};
 use chrono::NaiveDate;
@@ -45,6 +45,7 @@ impl Config {
             policies: optional(&file.policies.path),
             gate: gate(&file.gate, &mut check),
             value: value::resolve(&file.value, file.money.decimals, &mut check),
+            object_store: object_store::resolve(&file.object_store, &mut check),
             seed: file.run.seed,
         };
         if check.problems.is_empty() {

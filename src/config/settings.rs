@@ -25,6 +25,8 @@ pub struct Config {
     pub gate: Gate,
     /// None: customers are not valued.
     pub value: Option<crate::value::Settings>,
+    /// How URLs are reached.
+    pub object_store: crate::engine::stores::Settings,
     pub seed: u64,
 }
 

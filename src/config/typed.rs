@@ -25,6 +25,7 @@ pub struct File {
     pub policies: Policies,
     pub gate: Gate,
     pub value: Value,
+    pub object_store: ObjectStore,
     pub run: Run,
 }
 
@@ -201,6 +202,20 @@ pub struct Gate {
     pub min_coverage: f64,
     pub max_same_for_all: f64,
     pub max_age_days: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectStore {
+    pub endpoint: String,
+    pub region: String,
+    pub allow_http: bool,
+    pub retries: i64,
+    pub first_pause_seconds: f64,
+    pub longest_pause_seconds: f64,
+    pub give_up_seconds: f64,
+    pub connect_seconds: f64,
+    pub answer_seconds: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

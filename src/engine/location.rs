@@ -1,14 +1,14 @@
 //! Files named by a path, folder, glob or URL, with what identifies them.
 
+use super::stores;
 use futures::{StreamExt, TryStreamExt};
 use glob::Pattern;
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use percent_encoding::percent_decode_str;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
-use url::Url;
 
 /// Why a path or URL cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +53,10 @@ pub struct InputFile {
     /// As a user would write it.
     pub name: String,
     pub bytes: u64,
-    /// Last change, in milliseconds since 1970.
+    /// Last change, in milliseconds since 1970; in an object store to the second, as not every answer has more.
     pub modified: i64,
+    /// The version of an object, where the store tells it.
+    pub tag: Option<String>,
 }
 
 /// Remote files that are looked at together.
@@ -70,19 +72,6 @@ pub fn is_url(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, _)| {
         !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+' || c == '-')
     })
-}
-
-/// The store and the path of a URL; credentials and endpoint come from the environment
-/// (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
-pub fn open_url(text: &str) -> Result<(Arc<dyn ObjectStore>, StorePath), LocationError> {
-    let fail = |source: Box<dyn std::error::Error + Send + Sync>| LocationError::Url {
-        url: text.to_owned(),
-        source,
-    };
-    let url = Url::parse(text).map_err(|error| fail(error.into()))?;
-    let options = std::env::vars().map(|(key, value)| (key.to_ascii_lowercase(), value));
-    let (store, path) = object_store::parse_url_opts(&url, options).map_err(|error| fail(error.into()))?;
-    Ok((Arc::from(store), path))
 }
 
 /// Every file that `path` names, sorted by name. `what` says in errors what was looked for.
@@ -110,7 +99,8 @@ pub fn first_changed<'a>(
             Location::Local(path) => local_file(path.clone())
                 .is_ok_and(|now| (now.bytes, now.modified) == (file.bytes, file.modified)),
             Location::Remote { store, path } => store.head(path).await.is_ok_and(|now| {
-                (now.size, now.last_modified.timestamp_millis()) == (file.bytes, file.modified)
+                let same_tag = now.e_tag.is_none() || file.tag.is_none() || now.e_tag == file.tag;
+                same_tag && (now.size, to_the_second(&now)) == (file.bytes, file.modified)
             }),
         };
         (!same).then_some(file)
@@ -167,7 +157,7 @@ fn walk(folder: &Path, found: &mut Vec<InputFile>) -> Result<(), LocationError> 
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if name.starts_with(['.', '_']) {
+        if is_hidden(&name) {
             continue;
         }
         if path.is_dir() {
@@ -193,8 +183,19 @@ fn local_file(path: PathBuf) -> Result<InputFile, LocationError> {
         name: path.display().to_string(),
         bytes: metadata.len(),
         modified,
+        tag: None,
         location: Location::Local(path),
     })
+}
+
+/// The last change of an object, in milliseconds since 1970.
+fn to_the_second(object: &ObjectMeta) -> i64 {
+    object.last_modified.timestamp() * 1_000
+}
+
+/// Whether a folder's name says that what is in it is not for readers.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
 }
 
 fn list_remote(
@@ -208,7 +209,7 @@ fn list_remote(
         Some(first) => &text[..text[..first].rfind('/').unwrap_or(first)],
         None => text,
     };
-    let (store, prefix) = open_url(base)?;
+    let (store, prefix) = stores::open_url(base)?;
     let fail =
         |source: object_store::Error| LocationError::List { path: text.to_owned(), source: Box::new(source) };
     let root = base.strip_suffix(prefix.as_ref()).unwrap_or(base).trim_end_matches('/').to_owned();
@@ -235,7 +236,10 @@ fn list_remote(
         .filter(|object| {
             let name = object.location.as_ref();
             pattern.as_ref().map_or_else(
-                || is_data_file(name) || object.location == prefix,
+                || {
+                    let below = name.strip_prefix(prefix.as_ref()).unwrap_or(name);
+                    object.location == prefix || is_data_file(name) && !below.split('/').any(is_hidden)
+                },
                 |pattern| {
                     pattern.matches_with(
                         name,
@@ -250,7 +254,8 @@ fn list_remote(
         .map(|object| InputFile {
             name: format!("{root}/{}", object.location),
             bytes: object.size,
-            modified: object.last_modified.timestamp_millis(),
+            modified: to_the_second(&object),
+            tag: object.e_tag,
             location: Location::Remote { store: store.clone(), path: object.location },
         })
         .collect();

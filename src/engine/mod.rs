@@ -29,6 +29,7 @@ pub mod progress;
 pub mod rows;
 pub mod scratch;
 pub mod session;
+pub mod stores;
 pub mod workers;
 
 use std::sync::Arc;

@@ -8,8 +8,10 @@ mod storage;
 
 use super::input::Input;
 use super::location::{InputFile, Location};
+use super::stores;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use futures::TryStreamExt;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use parquet::arrow::ProjectionMask;
@@ -27,6 +29,11 @@ use tokio::runtime::Handle;
 
 /// Rows of a batch when a part is read back.
 pub const BATCH_ROWS: usize = 16_384;
+/// Bytes of a part of an upload, and parts that are on their way at once.
+const UPLOADED_TOGETHER: usize = 8 << 20;
+const UPLOADS: usize = 4;
+/// How often an upload is begun.
+const UPLOAD_TRIES: u32 = 4;
 
 /// Why a part cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +135,7 @@ impl RunFolder {
             Location::Local(path) => path.display().to_string(),
             Location::Remote { path, .. } => path.to_string(),
         };
-        InputFile { location, name, bytes: part.bytes, modified: 0 }
+        InputFile { location, name, bytes: part.bytes, modified: 0, tag: None }
     }
 }
 
@@ -235,7 +242,7 @@ impl PartWriter {
         hashed.file.get_ref().sync_data().map_err(|error| fail(error.into()))?;
         if let RunFolder::Remote { store, prefix, runtime, .. } = &self.folder {
             let target = remote_path(prefix, &self.name);
-            runtime.block_on(upload(store.as_ref(), &target, &self.local)).map_err(fail)?;
+            runtime.block_on(upload_again(store.as_ref(), &target, &self.local)).map_err(fail)?;
             std::fs::remove_file(&self.local).map_err(|error| PartError::Write {
                 path: self.local.display().to_string(),
                 source: error.into(),
@@ -251,7 +258,26 @@ impl PartWriter {
     }
 }
 
-/// Uploads a file in parts of 8 MiB.
+/// Uploads a file, from the start again if an answer on the way was cut: that of the last request may be, when all is
+/// done.
+async fn upload_again(
+    store: &dyn ObjectStore,
+    target: &StorePath,
+    local: &std::path::Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    for _ in 1..UPLOAD_TRIES {
+        match upload(store, target, local).await {
+            Err(error) if stores::is_cut(error.as_ref()) => {
+                tracing::info!(%target, %error, "an upload was cut; it begins again");
+            }
+            done => return done,
+        }
+    }
+    upload(store, target, local).await
+}
+
+/// Uploads a file in parts of 8 MiB, four at a time. It is there whole in the end, or not at all: what was uploaded
+/// before a failure is given up.
 async fn upload(
     store: &dyn ObjectStore,
     target: &StorePath,
@@ -259,19 +285,29 @@ async fn upload(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     use std::io::Read;
     let mut file = File::open(local)?;
-    let mut upload =
-        object_store::WriteMultipart::new_with_chunk_size(store.put_multipart(target).await?, 8 << 20);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            break;
+    let mut upload = store.put_multipart(target).await?;
+    let mut sending = futures::stream::FuturesUnordered::new();
+    let done = async {
+        loop {
+            let mut part = Vec::with_capacity(UPLOADED_TOGETHER);
+            if Read::by_ref(&mut file).take(UPLOADED_TOGETHER as u64).read_to_end(&mut part)? == 0 {
+                break;
+            }
+            sending.push(upload.put_part(PutPayload::from(part)));
+            if sending.len() == UPLOADS {
+                sending.try_next().await?;
+            }
         }
-        upload.wait_for_capacity(2).await?;
-        upload.write(&buffer[..count]);
+        while sending.try_next().await?.is_some() {}
+        upload.complete().await?;
+        Ok(())
     }
-    upload.finish().await?;
-    Ok(())
+    .await;
+    if done.is_err() {
+        // The store forgets it by its own rules if this fails as well.
+        let _ = upload.abort().await;
+    }
+    done
 }
 
 /// A customer id as text.

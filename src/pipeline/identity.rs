@@ -11,7 +11,7 @@ use crate::transactions::source::Plan;
 use tokio::runtime::Handle;
 
 /// Settings that no published row depends on.
-const UNSEEN: [&str; 2] = ["resources.", "output."];
+const UNSEEN: [&str; 3] = ["resources.", "output.", "object_store."];
 
 /// What a run is made from.
 #[derive(Debug, Clone)]
@@ -38,7 +38,9 @@ impl Identity {
         }
         add(&mut job, "policies", &format!("{:?}", checked.policies));
         if let Some(contacts) = &checked.policies.contact_history {
-            for file in location::list(&contacts.path, "contacts", runtime).map_err(InputError::from)? {
+            for file in
+                location::list(&contacts.path, "contact history", runtime).map_err(InputError::from)?
+            {
                 add(&mut job, "contacts", &identity(&file));
             }
         }

@@ -190,7 +190,7 @@ pub fn run(
         return Err(RunError::LeaseLost { path: config.output.clone() }.into());
     }
     interrupt::publishing();
-    output.publish(&manifest)?;
+    output.publish(&manifest, Utc::now())?;
     journal.remove();
     progress.finish();
     Ok(Outcome::Published(Box::new(manifest)))
@@ -255,10 +255,10 @@ pub fn features_only(
     Ok((run.id, progress.figures()))
 }
 
-/// The newest published run.
+/// The run that readers go by until this one.
 fn earlier(output: &Output, scratch: &Scratch) -> Result<Option<Earlier>, Error> {
-    let newest = output.list()?.pop();
-    Ok(newest.map(|id| Earlier {
+    let current = output.current()?;
+    Ok(current.map(|id| Earlier {
         manifest: output.manifest(Some(&id)),
         folder: output.folder(&id, scratch.path()),
         id,

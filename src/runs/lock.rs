@@ -10,8 +10,9 @@ use crate::engine::interrupt::OnStop;
 use crate::engine::scratch::{WhenLocked, lock_file};
 use chrono::{DateTime, TimeDelta, Utc};
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion};
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -81,6 +82,7 @@ struct Held {
     store: Arc<dyn ObjectStore>,
     path: StorePath,
     runtime: Handle,
+    holder: Holder,
     version: Arc<Mutex<UpdateVersion>>,
 }
 
@@ -94,11 +96,12 @@ impl Lease {
         now: DateTime<Utc>,
         times: Times,
     ) -> Result<Option<Self>, object_store::Error> {
-        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let holder = Holder::new(now);
+        let hold = |version| Self::hold(store, path, runtime, holder.clone(), version, times);
         loop {
-            let put = runtime.block_on(store.put_opts(path, body(0), create.clone()));
+            let put = runtime.block_on(holder.write(store.as_ref(), path, PutMode::Create, 0));
             let found = match put {
-                Ok(written) => return Ok(Some(Self::hold(store, path, runtime, written, times))),
+                Ok(version) => return Ok(Some(hold(version))),
                 Err(object_store::Error::AlreadyExists { .. }) => match runtime.block_on(store.head(path)) {
                     Ok(found) => found,
                     // Given back in between.
@@ -114,8 +117,8 @@ impl Lease {
             tracing::info!(lease = %path, "waiting for another run to end");
             std::thread::sleep(times.watch);
             let dead = UpdateVersion { e_tag: found.e_tag, version: found.version };
-            match runtime.block_on(replace(store.as_ref(), path, dead, 0)) {
-                Ok(written) => return Ok(Some(Self::hold(store, path, runtime, written, times))),
+            match runtime.block_on(holder.write(store.as_ref(), path, PutMode::Update(dead), 0)) {
+                Ok(version) => return Ok(Some(hold(version))),
                 // Renewed: its holder lives.
                 Err(object_store::Error::Precondition { .. }) if when_locked == WhenLocked::Fail => {
                     return Ok(None);
@@ -130,14 +133,16 @@ impl Lease {
         store: &Arc<dyn ObjectStore>,
         path: &StorePath,
         runtime: &Handle,
-        written: PutResult,
+        holder: Holder,
+        version: UpdateVersion,
         times: Times,
     ) -> Self {
         let held = Held {
             store: store.clone(),
             path: path.clone(),
             runtime: runtime.clone(),
-            version: Arc::new(Mutex::new(written.into())),
+            holder,
+            version: Arc::new(Mutex::new(version)),
         };
         let lost = Arc::new(AtomicBool::new(false));
         let (ending, ended) = mpsc::channel();
@@ -171,9 +176,10 @@ impl Held {
     /// Writes the lease anew; false if it is somebody else's. A store that cannot be reached now may be next time.
     fn renew(&self, count: u64) -> bool {
         let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.runtime.block_on(replace(self.store.as_ref(), &self.path, version.clone(), count)) {
+        let update = PutMode::Update(version.clone());
+        match self.runtime.block_on(self.holder.write(self.store.as_ref(), &self.path, update, count)) {
             Ok(written) => {
-                *version = written.into();
+                *version = written;
                 true
             }
             Err(object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. }) => false,
@@ -197,19 +203,46 @@ impl Held {
     }
 }
 
-async fn replace(
-    store: &dyn ObjectStore,
-    path: &StorePath,
-    version: UpdateVersion,
-    count: u64,
-) -> Result<PutResult, object_store::Error> {
-    let update = PutOptions { mode: PutMode::Update(version), ..PutOptions::default() };
-    store.put_opts(path, body(count), update).await
+/// Who writes a lease.
+#[derive(Clone)]
+struct Holder {
+    name: String,
 }
 
-/// Different for every holder and renewal, so that no two versions have one tag.
-fn body(count: u64) -> PutPayload {
-    format!("{{\"process\": {}, \"renewed\": {count}}}\n", std::process::id()).into_bytes().into()
+impl Holder {
+    /// A name that nobody else has: by chance.
+    fn new(now: DateTime<Utc>) -> Self {
+        let chance = RandomState::new().hash_one((std::process::id(), now));
+        Self { name: format!("{}-{chance:016x}", std::process::id()) }
+    }
+
+    /// What a lease holds: different for every holder and renewal, so that no two versions have one tag.
+    fn body(&self, count: u64) -> String {
+        format!("{{\"holder\": \"{}\", \"renewed\": {count}}}\n", self.name)
+    }
+
+    /// Writes the lease under a condition. One that was written although the answer was lost is recognised by what
+    /// it holds.
+    async fn write(
+        &self,
+        store: &dyn ObjectStore,
+        path: &StorePath,
+        mode: PutMode,
+        count: u64,
+    ) -> Result<UpdateVersion, object_store::Error> {
+        let body = self.body(count);
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let failure = match store.put_opts(path, PutPayload::from(body.clone()), options).await {
+            Ok(written) => return Ok(written.into()),
+            Err(failure) => failure,
+        };
+        let Ok(found) = store.get(path).await else { return Err(failure) };
+        let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+        match found.bytes().await {
+            Ok(bytes) if bytes == body.as_bytes() => Ok(version),
+            _ => Err(failure),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -264,7 +297,7 @@ mod tests {
     fn a_dead_lease_is_taken_over_and_a_waiting_run_gets_one_that_is_given_back() {
         let place = Place::new();
         let path = StorePath::from(LOCK);
-        place.runtime.block_on(place.store.put(&path, body(7))).unwrap();
+        place.runtime.block_on(place.store.put(&path, PutPayload::from_static(b"of a dead run"))).unwrap();
         assert!(place.take(WhenLocked::Fail, Utc::now()).is_none(), "written just now");
         let second = place.take(WhenLocked::Fail, Utc::now() + TimeDelta::minutes(2)).unwrap();
         std::thread::scope(|scope| {
@@ -280,7 +313,7 @@ mod tests {
         let place = Place::new();
         let path = StorePath::from(LOCK);
         let lease = OutputLock::Lease(place.take(WhenLocked::Fail, Utc::now()).unwrap());
-        place.runtime.block_on(place.store.put(&path, body(99))).unwrap();
+        place.runtime.block_on(place.store.put(&path, PutPayload::from_static(b"of another"))).unwrap();
         while lease.is_held() {
             std::thread::sleep(Duration::from_millis(5));
         }

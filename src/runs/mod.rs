@@ -2,21 +2,39 @@
 //!
 //! A run is the immutable folder `runs/<run id>/`. Its manifest is written last, by one
 //! create-if-absent; until then no reader can see it, and the next run removes what a killed one left.
+//!
+//! | file | does |
+//! |---|---|
+//! | [`manifest`] | what a run is |
+//! | [`log`] | which run readers go by: published, gone back to, removed |
+//! | [`lock`] | one run at a time |
+//! | [`removal`] | removing runs that are no longer wanted |
+//! | [`conformance`] | what publishing promises, as a suite over any store |
+//! | [`difference`], [`verification`] | two runs compared; a run's files against its manifest |
 
+#[cfg(test)]
+mod conformance;
+pub mod difference;
 pub mod lock;
+pub mod log;
 pub mod manifest;
+pub mod removal;
+pub mod verification;
 
 use crate::engine::location::{self, LocationError};
 use crate::engine::part::{PartError, RunFolder, remote_path};
 use crate::engine::scratch::WhenLocked;
+use crate::engine::stores;
 use crate::evaluate::report::Backtest;
+use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use lock::{LOCK, Lease, OutputLock, Times};
+use log::{Action, Entry};
 use manifest::{FORMAT, Manifest};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use std::path::{Path, PathBuf};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -65,6 +83,16 @@ pub enum RunError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("entry {number} of the log of runs cannot be read")]
+    BadLog {
+        number: u64,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("entry {number} of the log of runs is gone from {path}")]
+    LogGone { number: u64, path: String },
+    #[error("the manifest of run {id} lists {file}, which is outside the run's folder")]
+    ForeignFile { id: String, file: String },
     #[error("run {id} has format {found}, this packwise reads up to {FORMAT}")]
     NewerFormat { id: String, found: u32 },
     #[error(transparent)]
@@ -109,7 +137,7 @@ impl Output {
                 Arc::new(object_store::memory::InMemory::new()) as Arc<dyn ObjectStore>,
                 StorePath::default(),
             ),
-            None => location::open_url(path)?,
+            None => stores::open_url(path)?,
         };
         Ok(Self { name: path.to_owned(), store, prefix, local, runtime: runtime.clone() })
     }
@@ -125,6 +153,11 @@ impl Output {
                 .map_err(|source| unwritable(path, source))?;
         }
         Self::open(path, runtime)
+    }
+
+    /// An output in a store that is open already.
+    pub fn over(name: &str, store: Arc<dyn ObjectStore>, prefix: StorePath, runtime: &Handle) -> Self {
+        Self { name: name.to_owned(), store, prefix, local: None, runtime: runtime.clone() }
     }
 
     fn run_path(&self, id: &str, name: &str) -> StorePath {
@@ -158,7 +191,9 @@ impl Output {
         staging: &Path,
         resumed: Option<&str>,
     ) -> Result<NewRun, RunError> {
+        self.complete_log(started)?;
         let published = self.list()?;
+        let (logged, _) = self.logged()?;
         let resumed = resumed.filter(|id| !published.iter().any(|known| known == id) && self.is_begun(id));
         if let Some(folder) = &self.local {
             remove_unfinished(&folder.join("runs"), resumed)
@@ -166,7 +201,8 @@ impl Output {
         }
         let id = match resumed {
             Some(id) => id.to_owned(),
-            None => next_id(started, fingerprint, published.last()),
+            // After every run that there ever was: ids say what is newer.
+            None => next_id(started, fingerprint, published.last().into_iter().chain(&logged).max()),
         };
         let folder = self.folder(&id, staging);
         folder
@@ -205,22 +241,21 @@ impl Output {
         }
     }
 
-    /// Makes a run visible.
-    pub fn publish(&self, manifest: &Manifest) -> Result<(), RunError> {
+    /// Makes a run visible, and the one that readers go by.
+    pub fn publish(&self, manifest: &Manifest, at: DateTime<Utc>) -> Result<(), RunError> {
         let id = &manifest.run_id;
         let text = serde_json::to_vec_pretty(manifest)
             .map_err(|source| RunError::BadManifest { id: id.clone(), source })?;
-        self.put_once(&format!("runs/{id}/{MANIFEST}"), id, text)
+        self.put_once(&format!("runs/{id}/{MANIFEST}"), id, &text)?;
+        self.append(&Entry::new(Action::Publish, id, at))?;
+        Ok(())
     }
 
     /// Writes a file that must not be there yet.
-    fn put_once(&self, name: &str, id: &str, bytes: Vec<u8>) -> Result<(), RunError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let path = remote_path(&self.prefix, name);
-        match self.runtime.block_on(self.store.put_opts(&path, PutPayload::from(bytes), options)) {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => Err(RunError::Published { id: id.to_owned() }),
-            Err(source) => Err(unwritable(&self.name, source)),
+    fn put_once(&self, name: &str, id: &str, bytes: &[u8]) -> Result<(), RunError> {
+        match self.put_new(&remote_path(&self.prefix, name), bytes)? {
+            true => Ok(()),
+            false => Err(RunError::Published { id: id.to_owned() }),
         }
     }
 
@@ -231,43 +266,70 @@ impl Output {
 
     /// Ids of the folders below `kind` that hold the file that makes them visible, ascending.
     fn published(&self, kind: &str, file: &str) -> Result<Vec<String>, RunError> {
-        let all = remote_path(&self.prefix, kind);
-        let found = self.runtime.block_on(async {
-            let listed = self.store.list_with_delimiter(Some(&all)).await?;
-            let mut ids = Vec::new();
-            for folder in listed.common_prefixes {
-                match self.store.head(&remote_path(&folder, file)).await {
-                    Ok(_) => ids.extend(folder.filename().map(str::to_owned)),
-                    Err(object_store::Error::NotFound { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+        let mut ids = Vec::new();
+        for id in self.ids(kind)? {
+            if self.exists(&remote_path(&self.prefix, &format!("{kind}/{id}/{file}")))? {
+                ids.push(id);
             }
-            Ok(ids)
-        });
-        let mut ids = found.map_err(|source: object_store::Error| self.unreadable(source))?;
+        }
+        Ok(ids)
+    }
+
+    /// Ids of all folders below `kind`, published or not, ascending.
+    fn ids(&self, kind: &str) -> Result<Vec<String>, RunError> {
+        let all = remote_path(&self.prefix, kind);
+        let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&all)));
+        let folders = listed.map_err(|source| self.unreadable(source))?.common_prefixes;
+        let mut ids: Vec<String> =
+            folders.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
         ids.sort();
         Ok(ids)
     }
 
-    /// The manifest of a run, of the newest without an id.
+    fn is_published(&self, id: &str) -> Result<bool, RunError> {
+        self.exists(&self.run_path(id, MANIFEST))
+    }
+
+    fn exists(&self, path: &StorePath) -> Result<bool, RunError> {
+        match self.runtime.block_on(self.store.head(path)) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(self.unreadable(source)),
+        }
+    }
+
+    /// The bytes of a small file; None if it is not there.
+    fn read(&self, path: &StorePath) -> Result<Option<Bytes>, RunError> {
+        match self.runtime.block_on(async { self.store.get(path).await?.bytes().await }) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.unreadable(source)),
+        }
+    }
+
+    /// The manifest of a run; of the current one without an id.
     pub fn manifest(&self, id: Option<&str>) -> Result<Manifest, RunError> {
         let id = match id {
             Some(id) => id.to_owned(),
-            None => self.list()?.pop().ok_or_else(|| RunError::NoRun { path: self.name.clone() })?,
+            None => self.current()?.ok_or_else(|| RunError::NoRun { path: self.name.clone() })?,
         };
-        let path = self.run_path(&id, MANIFEST);
-        let bytes = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await });
-        let bytes = match bytes {
-            Ok(bytes) => bytes,
-            Err(object_store::Error::NotFound { .. }) => {
-                return Err(RunError::UnknownRun { id, path: self.name.clone() });
-            }
-            Err(source) => return Err(self.unreadable(source)),
+        let Some(bytes) = self.read(&self.run_path(&id, MANIFEST))? else {
+            return Err(RunError::UnknownRun { id, path: self.name.clone() });
         };
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|source| RunError::BadManifest { id: id.clone(), source })?;
         if manifest.format > FORMAT {
             return Err(RunError::NewerFormat { id, found: manifest.format });
+        }
+        // Names from data lead nowhere but into the folder.
+        let mut files = manifest.tables.values().flat_map(|table| &table.files).chain(&manifest.extras);
+        let inside =
+            |path: &str| Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        if let Some(file) = files.find(|file| !inside(&file.path)) {
+            return Err(RunError::ForeignFile { id, file: file.path.clone() });
+        }
+        if manifest.run_id != id {
+            return Err(RunError::ForeignFile { id, file: format!("run {}", manifest.run_id) });
         }
         Ok(manifest)
     }
@@ -284,7 +346,7 @@ impl Output {
 
     /// Makes an evaluation visible.
     pub fn publish_evaluation(&self, id: &str, json: Vec<u8>) -> Result<(), RunError> {
-        self.put_once(&format!("evaluations/{id}/{EVALUATION}"), id, json)
+        self.put_once(&format!("evaluations/{id}/{EVALUATION}"), id, &json)
     }
 
     /// The short form of the newest evaluation; None without any. Reads its `backtest` and passes over
@@ -296,8 +358,7 @@ impl Output {
         }
         let Some(id) = self.published("evaluations", EVALUATION)?.pop() else { return Ok(None) };
         let path = remote_path(&self.prefix, &format!("evaluations/{id}/{EVALUATION}"));
-        let bytes = self.runtime.block_on(async { self.store.get(&path).await?.bytes().await });
-        let bytes = bytes.map_err(|source| self.unreadable(source))?;
+        let bytes = self.read(&path)?.unwrap_or_default();
         let stored: Stored =
             serde_json::from_slice(&bytes).map_err(|source| RunError::BadEvaluation { id, source })?;
         Ok(stored.backtest)
@@ -319,12 +380,16 @@ impl Output {
 
 /// The id of what is begun at `started`; ids sort as they were begun, as [`Output::begin`] says.
 fn next_id(started: DateTime<Utc>, fingerprint: &str, newest: Option<&String>) -> String {
-    let newest = newest.and_then(|id| NaiveDateTime::parse_from_str(id.get(..16)?, TIME).ok());
-    let started = match newest {
+    let started = match newest.and_then(|id| time_of(id)) {
         Some(newest) => started.naive_utc().max(newest + TimeDelta::seconds(1)),
         None => started.naive_utc(),
     };
     format!("{}-{}", started.format(TIME), fingerprint.get(..8).unwrap_or(fingerprint))
+}
+
+/// The time in an id.
+fn time_of(id: &str) -> Option<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(id.get(..16)?, TIME).ok()
 }
 
 fn unwritable(path: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RunError {

@@ -182,7 +182,7 @@ fn a_second_run_beside_a_first() {
         std::fs::create_dir_all(shop.path(folder)).unwrap();
         let lock = File::create(shop.path(folder).join(".packwise.lock")).unwrap();
         lock.lock().unwrap();
-        run_refused(&shop, name, 1, &[]);
+        run_refused(&shop, name, 5, &[]);
     }
     shop.run(&[]);
 }

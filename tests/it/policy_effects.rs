@@ -192,11 +192,11 @@ fn refused(shop: &Shop, policies: &str, settings: &[&str], code: i32, told: &[&s
     assert!(unfinished.iter().all(|id| !shop.path(&format!("out/runs/{id}/manifest.json")).exists()));
 }
 
-/// What is in a folder besides the lock.
+/// What is in a folder besides the lock and the journal from which the next run may go on.
 fn left(shop: &Shop, folder: &str) -> Vec<String> {
     let entries = std::fs::read_dir(shop.path(folder)).into_iter().flatten();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name != ".packwise.lock").collect()
+    names.filter(|name| name != ".packwise.lock" && name != "packwise-unfinished").collect()
 }
 
 #[test]
