@@ -211,7 +211,11 @@ impl Error {
 
 fn input_code(error: &InputError) -> u8 {
     match error {
-        InputError::Bucket(_) | InputError::Part(_) | InputError::Batch(_) | InputError::LostColumn => 1,
+        InputError::Bucket(_)
+        | InputError::Part(_)
+        | InputError::Batch(_)
+        | InputError::Storage { .. }
+        | InputError::LostColumn => 1,
         _ => 3,
     }
 }

@@ -8,6 +8,8 @@ mod rows;
 #[path = "it/support.rs"]
 mod support;
 
+#[path = "it/bad_files.rs"]
+mod bad_files;
 #[path = "it/bad_input.rs"]
 mod bad_input;
 #[path = "it/commands.rs"]

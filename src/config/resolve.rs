@@ -103,6 +103,11 @@ fn transactions(raw: &typed::Transactions, check: &mut Check) -> Transactions {
         ),
         as_of,
         max_amount: check.positive("transactions.max_amount", raw.max_amount),
+        on_bad_file: check.choice(
+            "transactions.on_bad_file",
+            &raw.on_bad_file,
+            &[("fail", OnBadFile::Fail), ("quarantine", OnBadFile::Quarantine)],
+        ),
     }
 }
 

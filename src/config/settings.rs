@@ -50,6 +50,15 @@ pub enum Returns {
     Quarantine,
 }
 
+/// What happens to an input file that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBadFile {
+    /// The run ends.
+    Fail,
+    /// The whole file is left out, and the run says so.
+    Quarantine,
+}
+
 /// The purchases: where, in which columns, under which policies.
 #[derive(Debug, Clone)]
 pub struct Transactions {
@@ -65,6 +74,7 @@ pub struct Transactions {
     pub as_of: Option<NaiveDate>,
     /// Currency units.
     pub max_amount: f64,
+    pub on_bad_file: OnBadFile,
 }
 
 /// Input column names of the transactions.

@@ -40,6 +40,7 @@ pub struct Transactions {
     pub as_of: String,
     pub max_amount: f64,
     pub delimiter: String,
+    pub on_bad_file: String,
     pub columns: TransactionColumns,
 }
 

@@ -37,7 +37,19 @@ struct Bucket {
     /// Bytes of the chunks.
     resident: u64,
     rows: u64,
-    file: Option<(File, std::path::PathBuf)>,
+    file: Option<BucketFile>,
+}
+
+/// The rows of a bucket on scratch disk; removed when nobody needs them any more.
+struct BucketFile {
+    file: File,
+    path: std::path::PathBuf,
+}
+
+impl Drop for BucketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// The buckets, in the order of their customers.
@@ -102,9 +114,8 @@ impl Buckets {
         let Bucket { chunks, resident, rows, file } = std::mem::take(&mut *lock(&self.buckets[bucket]));
         all.clear();
         all.reserve(rows as usize, self.layout);
-        if let Some((mut file, path)) = file {
-            append_file(all, &mut file, &path)?;
-            let _ = std::fs::remove_file(&path);
+        if let Some(mut file) = file {
+            append_file(all, &mut file)?;
         }
         for chunk in chunks {
             all.append(&chunk);
@@ -125,8 +136,8 @@ impl Buckets {
         let mut bucket = lock(&self.buckets[bucket]);
         all.clear();
         all.reserve(bucket.rows as usize, self.layout);
-        if let Some((file, path)) = &mut bucket.file {
-            append_file(all, file, path)?;
+        if let Some(file) = &mut bucket.file {
+            append_file(all, file)?;
         }
         for chunk in &bucket.chunks {
             all.append(chunk);
@@ -151,7 +162,8 @@ impl Buckets {
                 for chunk in whole.chunks.drain(..) {
                     scatterer.scatter(&chunk)?;
                 }
-                if let Some((mut file, path)) = whole.file.take() {
+                if let Some(mut spilled) = whole.file.take() {
+                    let BucketFile { file, path } = &mut spilled;
                     let fail =
                         |source| BucketError { action: "read", path: path.display().to_string(), source };
                     file.seek(SeekFrom::Start(0)).map_err(fail)?;
@@ -161,7 +173,6 @@ impl Buckets {
                         scatterer.scatter(&chunk)?;
                         chunk.clear();
                     }
-                    let _ = std::fs::remove_file(&path);
                 }
                 scatterer.finish()?;
                 self.files.store(inner.files.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -186,7 +197,7 @@ impl Buckets {
         for chunk in &bucket.chunks {
             keys.extend(chunk.keys.iter().step_by(step));
         }
-        if let Some((file, path)) = &mut bucket.file {
+        if let Some(BucketFile { file, path }) = &mut bucket.file {
             let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
             file.seek(SeekFrom::Start(0)).map_err(fail)?;
             let mut reader = std::io::BufReader::with_capacity(1 << 20, &*file);
@@ -214,7 +225,7 @@ impl Buckets {
     }
 
     fn spill(&self, bucket: &mut Bucket) -> Result<(), BucketError> {
-        let (file, path) = match &mut bucket.file {
+        let BucketFile { file, path } = match &mut bucket.file {
             Some(open) => open,
             none => {
                 let number = self.files.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +234,7 @@ impl Buckets {
                     File::options().create(true).truncate(true).read(true).write(true).open(&path).map_err(
                         |source| BucketError { action: "create", path: path.display().to_string(), source },
                     )?;
-                none.insert((file, path))
+                none.insert(BucketFile { file, path })
             }
         };
         let mut together = Rows::with_capacity(bucket.chunks.iter().map(Rows::len).sum(), self.layout);
@@ -241,7 +252,8 @@ impl Buckets {
 }
 
 /// Appends all rows of a bucket's file.
-fn append_file(all: &mut Rows, file: &mut File, path: &std::path::Path) -> Result<(), BucketError> {
+fn append_file(all: &mut Rows, spilled: &mut BucketFile) -> Result<(), BucketError> {
+    let BucketFile { file, path } = spilled;
     let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
     file.seek(SeekFrom::Start(0)).map_err(fail)?;
     let mut reader = std::io::BufReader::with_capacity(1 << 20, &*file);

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 
 /// Bytes asked for at once when a remote file is read from start to end.
@@ -21,6 +22,7 @@ const REMOTE_STEP: u64 = 8 << 20;
 pub struct Input {
     source: Source,
     length: u64,
+    storage_failed: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -41,7 +43,7 @@ impl Input {
                 ready: Arc::new(Vec::new()),
             },
         };
-        Ok(Self { source, length: file.bytes })
+        Ok(Self { source, length: file.bytes, storage_failed: Arc::default() })
     }
 
     /// Fetches ranges in one go, so that a reader's many small reads are answered from memory.
@@ -50,7 +52,10 @@ impl Input {
         let Source::Remote { store, path, runtime, .. } = &self.source else {
             return Ok(self.clone());
         };
-        let fetched = runtime.block_on(store.get_ranges(path, ranges)).map_err(std::io::Error::other)?;
+        if let Some(range) = ranges.iter().find(|range| range.end > self.length || range.start > range.end) {
+            return Err(self.beyond(range.start, range.end.saturating_sub(range.start)));
+        }
+        let fetched = runtime.block_on(store.get_ranges(path, ranges)).map_err(|error| self.failed(error))?;
         let ready = ranges.iter().map(|range| range.start).zip(fetched).collect();
         Ok(Self {
             source: Source::Remote {
@@ -60,7 +65,32 @@ impl Input {
                 ready: Arc::new(ready),
             },
             length: self.length,
+            storage_failed: self.storage_failed.clone(),
         })
+    }
+
+    /// Whether the disk or the store has failed to give bytes that the file should have: then nothing is known of
+    /// the file itself.
+    pub fn storage_failed(&self) -> bool {
+        self.storage_failed.load(Ordering::Relaxed)
+    }
+
+    fn failed(&self, error: object_store::Error) -> std::io::Error {
+        self.storage_failed.store(true, Ordering::Relaxed);
+        std::io::Error::other(error)
+    }
+
+    /// What a local read failed with; a file that ends early is the file's own fault.
+    fn noted(&self, error: std::io::Error) -> std::io::Error {
+        if error.kind() != std::io::ErrorKind::UnexpectedEof {
+            self.storage_failed.store(true, Ordering::Relaxed);
+        }
+        error
+    }
+
+    fn beyond(&self, start: u64, length: u64) -> std::io::Error {
+        let text = format!("{length} bytes from byte {start} are asked for, the file has {}", self.length);
+        std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text)
     }
 
     /// A reader from the start, unpacked according to the file's name (`.gz`, `.zst`).
@@ -81,10 +111,14 @@ impl Input {
     }
 
     fn range(&self, start: u64, length: u64) -> std::io::Result<Bytes> {
+        // Before anything is allocated: a corrupt file may name any length.
+        if start.checked_add(length).is_none_or(|end| end > self.length) {
+            return Err(self.beyond(start, length));
+        }
         match &self.source {
             Source::Local(file) => {
                 let mut buffer = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
-                read_exact_at(file, &mut buffer, start)?;
+                read_exact_at(file, &mut buffer, start).map_err(|error| self.noted(error))?;
                 Ok(buffer.into())
             }
             Source::Remote { store, path, runtime, ready } => {
@@ -94,7 +128,9 @@ impl Input {
                         return Ok(bytes.slice(from..from + length as usize));
                     }
                 }
-                runtime.block_on(store.get_range(path, start..start + length)).map_err(std::io::Error::other)
+                runtime
+                    .block_on(store.get_range(path, start..start + length))
+                    .map_err(|error| self.failed(error))
             }
         }
     }
@@ -147,7 +183,7 @@ impl Read for Sequential {
             let wanted = out
                 .len()
                 .min(usize::try_from(self.input.length.saturating_sub(self.at)).unwrap_or(usize::MAX));
-            read_exact_at(file, &mut out[..wanted], self.at)?;
+            read_exact_at(file, &mut out[..wanted], self.at).map_err(|error| self.input.noted(error))?;
             self.at += wanted as u64;
             return Ok(wanted);
         }

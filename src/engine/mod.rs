@@ -13,12 +13,14 @@
 //! | [`scratch`] | the scratch folder and its lock |
 //! | [`journal`] | what an unfinished run has finished |
 //! | [`interrupt`] | what a signal must wait for, and what it cleans up |
+//! | [`guard`] | panics of decoders as errors |
 //! | [`progress`] | stages, bars and the figures of the summary table |
 //! | [`workers`] | threads that take jobs in order |
 
 pub mod allocator;
 pub mod buckets;
 pub mod columns;
+pub mod guard;
 pub mod input;
 pub mod interrupt;
 pub mod journal;

@@ -80,7 +80,7 @@ pub fn evaluate(
         Protocol::Window { days, .. } => days,
         Protocol::LastBasket(_) => last_basket::WINDOW_DAYS,
     };
-    let Checked { plan: files, catalogue, .. } = check_input(&config, engine)?;
+    let Checked { plan: mut files, catalogue, .. } = check_input(&config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
     let fingerprint = identity::input(&files).fingerprint;
@@ -89,7 +89,7 @@ pub fn evaluate(
     progress.begin("transactions", files.rows);
     let resident = engine.memory.resident_rows_throughout();
     let transactions =
-        transactions::shuffle(&files, catalogue, &config, engine, resident, &scratch, &folder)?;
+        transactions::shuffle(&mut files, catalogue, &config, engine, resident, &scratch, &folder)?;
     transactions::keep_contract(&transactions.counts, 0, &config)?;
     progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
     let bench = Bench { transactions: &transactions, config: &config, engine, scratch: &scratch };

@@ -13,7 +13,7 @@ use crate::transactions::{self, Transactions};
 
 /// What `packwise check` does: the same pass and the same cleaning as a run, nothing published.
 pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
-    let Checked { plan, catalogue, .. } = check_input(config, engine)?;
+    let Checked { mut plan, catalogue, .. } = check_input(config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let folder = RunFolder::Local { root: scratch.path().join("check") };
     // The contract is judged by the caller, who wants to see the whole report first.
@@ -21,7 +21,7 @@ pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
     engine.progress.begin("transactions", plan.rows);
     let resident = engine.memory.resident_rows();
     let transactions =
-        transactions::shuffle(&plan, catalogue, &lenient, engine, resident, &scratch, &folder)?;
+        transactions::shuffle(&mut plan, catalogue, &lenient, engine, resident, &scratch, &folder)?;
     engine.progress.end(
         transactions.counts.rows,
         transactions.counts.good,

@@ -56,11 +56,15 @@ impl Identity {
     }
 }
 
-/// BLAKE3 over what identifies the transaction files.
+/// BLAKE3 over what identifies the transaction files, also those that are left out: it is the same whenever it turns
+/// out that they cannot be read.
 pub fn input(plan: &Plan) -> InputIdentity {
     let mut hasher = blake3::Hasher::new();
-    for source in &plan.sources {
-        hasher.update(format!("{}\n", identity(&source.file)).as_bytes());
+    let mut files: Vec<&InputFile> = plan.sources.iter().map(|source| &source.file).collect();
+    files.extend(plan.left_out.iter().map(|left_out| &left_out.file));
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    for file in files {
+        hasher.update(format!("{}\n", identity(file)).as_bytes());
     }
     InputIdentity { files: plan.sources.len(), rows: plan.rows, bytes: plan.bytes, fingerprint: hex(&hasher) }
 }

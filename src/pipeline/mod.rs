@@ -88,7 +88,7 @@ pub fn run(
         None => None,
     };
 
-    let Prepared { transactions, report, fitted, model, policies, value } =
+    let Prepared { transactions, report, fitted, model, policies, value, input, warnings } =
         prepare(checked, config, engine, &scratch, folder, valued)?;
     progress.begin("recommendations", fitted.features.customers);
     let offers =
@@ -98,10 +98,11 @@ pub fn run(
     let backtest = output.last_evaluation()?;
     let coverage = offers.figures.packages_offered as f64 / offers.figures.packages.max(1) as f64;
     let same = offers.figures.same_for_all;
-    let warnings = gate::judge(&config.gate, backtest.as_ref(), coverage, same, started.date_naive());
-    if config.gate.mode == Mode::Block && !warnings.is_empty() {
-        return Err(Error::Gate { broken: warnings });
+    let broken = gate::judge(&config.gate, backtest.as_ref(), coverage, same, started.date_naive());
+    if config.gate.mode == Mode::Block && !broken.is_empty() {
+        return Err(Error::Gate { broken });
     }
+    let warnings = warnings.into_iter().chain(broken).collect();
 
     progress.begin("publish", 1);
     let mut tables = Published::new(folder, features.customer_type);
@@ -161,7 +162,7 @@ pub fn run(
         packwise_version: env!("CARGO_PKG_VERSION").to_owned(),
         as_of: date_of(transactions.as_of_day).to_string(),
         // The plan only estimates the rows of CSV.
-        input: InputIdentity { rows: transactions.counts.rows, ..identity.input },
+        input: InputIdentity { rows: transactions.counts.rows, ..input },
         config: layers
             .entries()
             .into_iter()
@@ -231,7 +232,7 @@ pub fn features_only(
     started: DateTime<Utc>,
 ) -> Result<(String, Vec<StageFigures>), Error> {
     let progress = &engine.progress;
-    let Checked { plan, catalogue, .. } = check_input(config, engine)?;
+    let Checked { mut plan, catalogue, .. } = check_input(config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
     let _lock = output.lock(WhenLocked::Fail, started)?;
@@ -239,7 +240,7 @@ pub fn features_only(
     progress.begin("transactions", plan.rows);
     let resident = engine.memory.resident_rows();
     let transactions =
-        transactions::shuffle(&plan, catalogue, config, engine, resident, &scratch, &run.folder)?;
+        transactions::shuffle(&mut plan, catalogue, config, engine, resident, &scratch, &run.folder)?;
     progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
     progress.begin("features", transactions.counts.good);
     let source = Source {

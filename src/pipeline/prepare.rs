@@ -1,6 +1,7 @@
 //! From input that is fit to use to everything that offers are made from.
 
 use super::fit::{self, Bench};
+use super::identity;
 use super::policies::{compile, policies};
 use crate::affinities;
 use crate::config::Config;
@@ -14,9 +15,11 @@ use crate::neighbours::pool;
 use crate::policies::{Policies, PolicyFile};
 use crate::recommendations::Fitted;
 use crate::recommendations::model::ScoringModel;
+use crate::runs::manifest::InputIdentity;
 use crate::segments;
 use crate::transactions::catalogue::{self, Package};
 use crate::transactions::cutoff::{CustomerSampler, Cutoff, SampledCustomers};
+use crate::transactions::left_out;
 use crate::transactions::quality::QualityReport;
 use crate::transactions::source::Plan;
 use crate::transactions::{self, Transactions};
@@ -55,6 +58,10 @@ pub(super) struct Prepared {
     pub model: ScoringModel,
     pub policies: Policies,
     pub value: Option<Value>,
+    /// What was read, without the files that were left out.
+    pub input: InputIdentity,
+    /// What is to be said of the input.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the transactions once and fits everything, with its tables in `folder`. `valued`: customers are
@@ -68,10 +75,11 @@ pub(super) fn prepare(
     valued: Option<(&value::Settings, Option<Earlier>)>,
 ) -> Result<Prepared, Error> {
     let progress = &engine.progress;
-    let Checked { plan, catalogue, policies } = checked;
+    let Checked { mut plan, catalogue, policies } = checked;
     progress.begin("transactions", plan.rows);
     let resident = engine.memory.resident_rows();
-    let transactions = transactions::shuffle(&plan, catalogue, config, engine, resident, scratch, folder)?;
+    let transactions =
+        transactions::shuffle(&mut plan, catalogue, config, engine, resident, scratch, folder)?;
     progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
 
     progress.begin("features", transactions.counts.good);
@@ -128,7 +136,9 @@ pub(super) fn prepare(
         affinities::build(&features, config.recommendations.window_days, config, engine, folder)?;
     progress.end(features.customers, affinities.members.len() as u64, 0);
     let fitted = Fitted { features, segments, neighbourhood, affinities };
-    Ok(Prepared { transactions, report, fitted, model, policies, value })
+    let input = identity::input(&plan);
+    let warnings = left_out::warning(&plan.left_out).into_iter().collect();
+    Ok(Prepared { transactions, report, fitted, model, policies, value, input, warnings })
 }
 
 /// Rows that the segment stage goes through, for the progress bar: the sample once for every k, then

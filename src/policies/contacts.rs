@@ -3,7 +3,7 @@
 use super::PolicyError;
 use super::file::ContactSettings;
 use super::lists::{PackageCodes, texts};
-use crate::config::resolve::{FileFormat, Returns, TransactionColumns, Transactions};
+use crate::config::resolve::{FileFormat, OnBadFile, Returns, TransactionColumns, Transactions};
 use crate::engine::location::LocationError;
 use crate::numerics::random::hash_bytes;
 use crate::transactions::InputError;
@@ -241,6 +241,7 @@ fn as_transactions(settings: &ContactSettings) -> Transactions {
         drop_duplicates: false,
         as_of: None,
         max_amount: f64::MAX,
+        on_bad_file: OnBadFile::Fail,
     }
 }
 

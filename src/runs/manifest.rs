@@ -58,7 +58,7 @@ pub struct InputIdentity {
     pub files: usize,
     pub rows: u64,
     pub bytes: u64,
-    /// BLAKE3 over names, sizes and times of change of all input files.
+    /// BLAKE3 over names, sizes and times of change of all input files, also those that were left out.
     pub fingerprint: String,
 }
 
@@ -91,7 +91,7 @@ pub struct Quality {
     /// The last `evaluate` into the same output.
     #[serde(default)]
     pub backtest: Option<Backtest>,
-    /// Limits of the publish gate that are broken.
+    /// Files that were left out, and limits of the publish gate that are broken.
     #[serde(default)]
     pub warnings: Vec<String>,
     pub offers: OfferFigures,

@@ -18,6 +18,14 @@ pub enum InputError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("cannot read {path}: the disk or the store failed")]
+    Storage {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("none of the {files} files can be read; the first is {path}: {reason}")]
+    AllLeftOut { files: usize, path: String, reason: String },
     #[error("{path} changed while it was read")]
     Changed { path: String },
     #[error("{path} is empty: it has no header line")]
@@ -71,6 +79,14 @@ impl InputError {
         }
     }
 
+    /// The file that cannot be read, if that is what failed, and for a fault of its own.
+    pub fn bad_file(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { path, .. } | Self::NoHeader { path } => Some(path),
+            _ => None,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -99,6 +115,10 @@ impl InputError {
                 Some(format!("map `{role}` to another column, or convert this one"))
             }
             Self::Unreadable { .. } => Some("remove or replace the file, then run again".into()),
+            Self::AllLeftOut { .. } => Some("replace the files, then run again".into()),
+            Self::Storage { .. } => {
+                Some("check the file's permissions and the storage, then run again".into())
+            }
             Self::NoValidRows { .. } | Self::TooManyRejected { .. } => {
                 Some("`packwise check` prints every reason with its count; nothing was published".into())
             }

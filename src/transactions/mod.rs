@@ -3,6 +3,7 @@
 //! | file | does |
 //! |---|---|
 //! | [`source`] | files, schema checks, units of work, batches of the mapped columns |
+//! | [`left_out`] | files that cannot be read and that a run goes without |
 //! | [`catalogue`] | the packages on sale |
 //! | [`normalise`] | a batch to rows; reasons for rejection |
 //! | [`keys`], [`codes`], [`times`] | ids, repeated texts and times as integers |
@@ -16,6 +17,7 @@ pub mod codes;
 pub mod cutoff;
 mod error;
 pub mod keys;
+pub mod left_out;
 pub mod normalise;
 pub mod quality;
 pub mod quarantine;
@@ -108,10 +110,12 @@ pub fn cut(plan: &Plan, config: &Config, packages: &[Package], engine: &Engine) 
     Cut { buckets, layout, has_money: prices || layout.amounts }
 }
 
-/// Reads everything once: good rows to buckets, bad rows to quarantine. Fails if a file changes meanwhile. Memory: `resident` bytes of rows
-/// (the rest goes to scratch disk), and a batch and 1,024 rows a bucket for each thread.
+/// Reads everything once: good rows to buckets, bad rows to quarantine. Fails if a file changes meanwhile. Starts over
+/// without files that fail on the way, if they are to be left out; they move from the sources of the plan to
+/// `left_out`. Memory: `resident` bytes of rows (the rest goes to scratch disk), and a batch and 1,024 rows a bucket
+/// for each thread.
 pub fn shuffle(
-    plan: &Plan,
+    plan: &mut Plan,
     packages: Option<Vec<Package>>,
     config: &Config,
     engine: &Engine,
@@ -119,17 +123,25 @@ pub fn shuffle(
     scratch: &Scratch,
     folder: &RunFolder,
 ) -> Result<Transactions, InputError> {
-    let shuffled = shuffle_all(plan, packages, config, engine, resident, scratch, folder);
-    // A file that changes under the reader may look corrupt; or fine.
-    match location::first_changed(plan.sources.iter().map(|source| &source.file), engine.runtime.handle()) {
-        Some(file) => Err(InputError::Changed { path: file.name.clone() }),
-        None => shuffled,
+    loop {
+        let shuffled = shuffle_all(plan, packages.as_ref(), config, engine, resident, scratch, folder);
+        // A file that changes under the reader may look corrupt; or fine.
+        let files = plan.sources.iter().map(|source| &source.file);
+        let files = files.chain(plan.left_out.iter().map(|left_out| &left_out.file));
+        if let Some(file) = location::first_changed(files, engine.runtime.handle()) {
+            return Err(InputError::Changed { path: file.name.clone() });
+        }
+        match shuffled {
+            Ok(transactions) => return Ok(transactions),
+            // Every time round there are fewer files.
+            Err(error) => left_out::leave_out_bad_files(plan, error, engine)?,
+        }
     }
 }
 
 fn shuffle_all(
     plan: &Plan,
-    packages: Option<Vec<Package>>,
+    packages: Option<&Vec<Package>>,
     config: &Config,
     engine: &Engine,
     resident: u64,
@@ -138,12 +150,12 @@ fn shuffle_all(
 ) -> Result<Transactions, InputError> {
     let sample = sample_customers(plan, engine)?;
     let kind = sample.kind.clone();
-    match shuffle_with(plan, packages.as_ref(), config, engine, resident, scratch, folder, kind, &sample)? {
+    match shuffle_with(plan, packages, config, engine, resident, scratch, folder, kind, &sample)? {
         Some(transactions) => Ok(transactions),
         None => {
             // An id that the sample did not foresee: once more, with text keys.
             let kind = KeyKind::Text { prefix: keys::shared_prefix(&sample.texts) };
-            shuffle_with(plan, packages.as_ref(), config, engine, resident, scratch, folder, kind, &sample)?
+            shuffle_with(plan, packages, config, engine, resident, scratch, folder, kind, &sample)?
                 .ok_or_else(InputError::lost_column)
         }
     }

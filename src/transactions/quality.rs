@@ -4,6 +4,7 @@ use super::normalise::Reason;
 use super::times::date_of;
 use super::whole_customers::Cleaned;
 use super::{Transactions, source::Plan};
+use crate::config::resolve::OnBadFile;
 use crate::tables::{CustomerType, DATA_QUALITY};
 use arrow::array::{Float64Builder, RecordBatch, StringBuilder};
 use arrow::error::ArrowError;
@@ -36,6 +37,7 @@ impl QualityReport {
         let rows = counts.rows;
         let mut report = Self { measures: Vec::new() };
         report.number("files", plan.sources.len() as f64);
+        report.files_left_out(plan);
         report.number("bytes", plan.bytes as f64);
         report.number("rows", rows as f64);
         let valid = counts.good - cleaned.future;
@@ -83,6 +85,24 @@ impl QualityReport {
     /// The share of the rows that a measure counts, 0 if it is not there.
     pub fn share(&self, measure: &str) -> f64 {
         self.measures.iter().find(|m| m.measure == measure).and_then(|m| m.share).unwrap_or(0.0)
+    }
+
+    /// How many files the figures are without, and each with what is wrong with it.
+    fn files_left_out(&mut self, plan: &Plan) {
+        let left_out = &plan.left_out;
+        if left_out.is_empty() && plan.on_bad_file == OnBadFile::Fail {
+            return;
+        }
+        let names: Vec<&str> = left_out.iter().map(|file| file.file.name.as_str()).collect();
+        self.measures.push(Measure {
+            measure: "files left out".into(),
+            value: Some(left_out.len() as f64),
+            text: (!names.is_empty()).then(|| names.join(", ")),
+            share: None,
+        });
+        for file in left_out {
+            self.text(&format!("left out: {}", file.file.name), file.reason.clone());
+        }
     }
 
     fn number(&mut self, measure: &str, value: f64) {

@@ -2,9 +2,11 @@
 //! mapped columns.
 
 use super::InputError;
+use super::left_out::LeftOut;
 use super::text_column::is_code;
 use super::times::is_time;
-use crate::config::resolve::{FileFormat, Transactions};
+use crate::config::resolve::{FileFormat, OnBadFile, Transactions};
+use crate::engine::guard::{Guarded, guarded};
 use crate::engine::input::Input;
 use crate::engine::location::{self, InputFile};
 use arrow::array::{ArrayRef, StringArray};
@@ -14,6 +16,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::errors::ParquetError;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -90,15 +93,48 @@ pub struct Plan {
     pub rows: u64,
     pub bytes: u64,
     pub estimated: bool,
+    /// Files that cannot be read and that the run goes without, in the order of the listing.
+    pub left_out: Vec<LeftOut>,
+    pub on_bad_file: OnBadFile,
 }
 
 impl Plan {
-    /// Lists the input and checks every file's schema.
+    /// Lists the input and checks every file's schema. A file whose footer or header cannot be read is left out if
+    /// the configuration says so.
     pub fn open(config: &Transactions, runtime: &Handle) -> Result<Self, InputError> {
         let files = location::list(&config.path, "transactions", runtime)?;
         let mut sources = Vec::with_capacity(files.len());
+        let mut left_out = Vec::new();
         for file in files {
-            sources.push(open_source(file, config, runtime)?);
+            match open_source(file.clone(), config, runtime) {
+                Ok(source) => sources.push(source),
+                Err(error) if config.on_bad_file == OnBadFile::Quarantine && error.bad_file().is_some() => {
+                    left_out.push(LeftOut::new(file, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Self::of(sources, left_out, config.on_bad_file)
+    }
+
+    /// Takes files out, named with what is wrong with them.
+    pub(super) fn leave_out(&mut self, bad: Vec<LeftOut>) -> Result<(), InputError> {
+        let mut sources = std::mem::take(&mut self.sources);
+        sources.retain(|source| !bad.iter().any(|file| file.file.name == source.file.name));
+        let mut left_out = std::mem::take(&mut self.left_out);
+        left_out.extend(bad);
+        left_out.sort_by(|a, b| a.file.name.cmp(&b.file.name));
+        *self = Self::of(sources, left_out, self.on_bad_file)?;
+        Ok(())
+    }
+
+    fn of(sources: Vec<Source>, left_out: Vec<LeftOut>, on_bad_file: OnBadFile) -> Result<Self, InputError> {
+        if let (true, Some(first)) = (sources.is_empty(), left_out.first()) {
+            return Err(InputError::AllLeftOut {
+                files: left_out.len(),
+                path: first.file.name.clone(),
+                reason: first.reason.clone(),
+            });
         }
         let integer_customers = sources.iter().all(Source::has_integer_customers);
         let mut units = Vec::new();
@@ -133,6 +169,8 @@ impl Plan {
             integer_customers,
             sources,
             units,
+            left_out,
+            on_bad_file,
         })
     }
 
@@ -187,7 +225,8 @@ impl Source {
         roles: &[Role],
         runtime: &Handle,
     ) -> Result<Box<dyn Iterator<Item = Result<Batch, InputError>> + Send + '_>, InputError> {
-        let input = Input::open(&self.file, runtime).map_err(|source| self.unreadable(source))?;
+        let input = Input::open(&self.file, runtime).map_err(|source| storage(&self.file, source))?;
+        let bytes = input.clone();
         let mut wanted: Vec<usize> = roles
             .iter()
             .filter_map(|role| match self.bindings[*role as usize] {
@@ -217,29 +256,30 @@ impl Source {
                         start..start + length
                     })
                     .collect();
-                let input = input.prefetch(&ranges).map_err(|source| self.unreadable(source))?;
+                let input = input.prefetch(&ranges).map_err(|source| self.unreadable(&bytes, source))?;
                 let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata.clone())
                     .with_projection(mask)
                     .with_row_groups(groups)
                     .with_batch_size(BATCH)
                     .build()
-                    .map_err(|source| self.unreadable(source))?;
-                Ok(Box::new(reader.map(move |batch| {
-                    let batch = batch.map_err(|source| self.unreadable(source))?;
+                    .map_err(|source| self.unreadable(&bytes, source))?;
+                Ok(Box::new(Guarded::new(reader).map(move |batch| {
+                    let batch = batch.map_err(|source| self.unreadable(&bytes, source))?;
                     Ok(self.batch(batch.columns(), &wanted, &roles, batch.num_rows()))
                 })))
             }
             SourceKind::Csv { schema, delimiter } => {
-                let reader = input.unpacked(&self.file.name).map_err(|source| self.unreadable(source))?;
+                let reader =
+                    input.unpacked(&self.file.name).map_err(|source| self.unreadable(&bytes, source))?;
                 let reader = arrow::csv::ReaderBuilder::new(schema.clone())
                     .with_header(true)
                     .with_delimiter(*delimiter)
                     .with_projection(wanted.clone())
                     .with_batch_size(BATCH)
                     .build(reader)
-                    .map_err(|source| self.unreadable(source))?;
-                Ok(Box::new(reader.map(move |batch| {
-                    let batch = batch.map_err(|source| self.unreadable(source))?;
+                    .map_err(|source| self.unreadable(&bytes, source))?;
+                Ok(Box::new(Guarded::new(reader).map(move |batch| {
+                    let batch = batch.map_err(|source| self.unreadable(&bytes, source))?;
                     Ok(self.batch(batch.columns(), &wanted, &roles, batch.num_rows()))
                 })))
             }
@@ -262,9 +302,27 @@ impl Source {
         batch
     }
 
-    fn unreadable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InputError {
-        InputError::Unreadable { path: self.file.name.clone(), source: source.into() }
+    fn unreadable(
+        &self,
+        input: &Input,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> InputError {
+        unreadable(&self.file, input, source.into())
     }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What reading a file failed with: the storage if it did not give the bytes, else the file.
+fn unreadable(file: &InputFile, input: &Input, source: Cause) -> InputError {
+    if input.storage_failed() {
+        return storage(file, source);
+    }
+    InputError::Unreadable { path: file.name.clone(), source }
+}
+
+fn storage(file: &InputFile, source: impl Into<Cause>) -> InputError {
+    InputError::Storage { path: file.name.clone(), source: source.into() }
 }
 
 /// Whether a file is read as CSV.
@@ -283,10 +341,7 @@ pub fn is_csv(format: FileFormat, name: &str) -> bool {
 
 /// The header of a CSV file as a schema of text columns.
 pub fn csv_schema(input: &Input, file: &InputFile, delimiter: u8) -> Result<SchemaRef, InputError> {
-    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| InputError::Unreadable {
-        path: file.name.clone(),
-        source,
-    };
+    let unreadable = |source: Cause| unreadable(file, input, source);
     let reader = input.unpacked(&file.name).map_err(|error| unreadable(error.into()))?;
     let (inferred, _) = Format::default()
         .with_header(true)
@@ -304,11 +359,8 @@ pub fn csv_schema(input: &Input, file: &InputFile, delimiter: u8) -> Result<Sche
 }
 
 fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Result<Source, InputError> {
-    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| InputError::Unreadable {
-        path: file.name.clone(),
-        source,
-    };
-    let input = Input::open(&file, runtime).map_err(|error| unreadable(error.into()))?;
+    let input = Input::open(&file, runtime).map_err(|error| storage(&file, error))?;
+    let unreadable = |source: Cause| unreadable(&file, &input, source);
     let columns = &config.columns;
     let mapped: [(&str, Option<&String>); 7] = [
         ("customer", Some(&columns.customer)),
@@ -323,10 +375,14 @@ fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Resu
         let schema = csv_schema(&input, &file, config.delimiter)?;
         (SourceKind::Csv { schema: schema.clone(), delimiter: config.delimiter }, schema)
     } else {
-        let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new())
-            .map_err(|error| unreadable(error.into()))?;
-        let metadata = with_dictionaries(&metadata, &[Some(&columns.package), columns.channel.as_ref()])
-            .map_err(|error| unreadable(error.into()))?;
+        let names = [Some(&columns.package), columns.channel.as_ref()];
+        let metadata = guarded(|| {
+            let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new())?;
+            check_places(&metadata, file.bytes)?;
+            with_dictionaries(&metadata, &names)
+        })
+        .map_err(|error| unreadable(error.into()))?
+        .map_err(|error| unreadable(error.into()))?;
         let schema = metadata.schema().clone();
         (SourceKind::Parquet { metadata }, schema)
     };
@@ -368,6 +424,28 @@ fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Resu
     Ok(Source { file, bindings, kind })
 }
 
+/// Fails if the footer places a column outside of the file, or counts rows that cannot be.
+fn check_places(metadata: &ArrowReaderMetadata, bytes: u64) -> Result<(), ParquetError> {
+    for (number, group) in metadata.metadata().row_groups().iter().enumerate() {
+        let bad = |what: String| Err(ParquetError::General(format!("row group {number}: {what}")));
+        if group.num_rows() < 0 {
+            return bad(format!("{} rows", group.num_rows()));
+        }
+        for column in group.columns() {
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let length = column.compressed_size();
+            let end = u64::try_from(start).ok().zip(u64::try_from(length).ok());
+            if end.and_then(|(start, length)| start.checked_add(length)).is_none_or(|end| end > bytes) {
+                let name = column.column_path().string();
+                return bad(format!(
+                    "column {name} is {length} bytes from byte {start}, outside of the file"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What a role takes, if not this type.
 fn wanted_type(role: usize, data_type: &DataType) -> Option<&'static str> {
     let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
@@ -383,7 +461,7 @@ fn wanted_type(role: usize, data_type: &DataType) -> Option<&'static str> {
 fn with_dictionaries(
     metadata: &ArrowReaderMetadata,
     names: &[Option<&String>],
-) -> Result<ArrowReaderMetadata, parquet::errors::ParquetError> {
+) -> Result<ArrowReaderMetadata, ParquetError> {
     let fields: Vec<Arc<Field>> = metadata
         .schema()
         .fields()
