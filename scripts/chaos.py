@@ -18,6 +18,8 @@ PROGRAM = os.environ["PACKWISE"]
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
 # Of ten signals so many are of each kind.
 SHARES = {"SIGKILL": 8, "SIGTERM": 1, "SIGINT": 1}
+# So many parts, that a run which was stopped in the middle has finished some.
+RUN = ["run", "--set", "resources.buckets=24"]
 # Compares a run with the one before it, whatever that was.
 COMPARES = "rfm_migration"
 
@@ -36,8 +38,8 @@ class Chaos:
         self.moments = []
         self.slowest_stop = 0.0
 
-    def command(self, *arguments):
-        return [PROGRAM, *arguments, "-c", "packwise-demo/packwise.toml"]
+    def command(self, name, *arguments):
+        return [PROGRAM, name, "-c", "packwise-demo/packwise.toml", *arguments]
 
     def packwise(self, *arguments, codes=(0,)):
         done = subprocess.run(self.command(*arguments), cwd=self.folder, capture_output=True, text=True)
@@ -47,7 +49,7 @@ class Chaos:
 
     def run(self):
         """A run that nobody disturbs: its id, whether it went on with another, its files' checksums."""
-        published = json.loads(self.packwise("run", "--json"))
+        published = json.loads(self.packwise(*RUN, "--json"))
         return published["run_id"], self.manifest(published["run_id"])
 
     def manifest(self, run):
@@ -66,7 +68,7 @@ class Chaos:
         name = self.random.choices(list(SHARES), weights=SHARES.values())[0]
         moment = self.random.random()
         child = subprocess.Popen(
-            self.command("run"), cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            self.command(*RUN), cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         time.sleep(moment * whole)
         ended = child.poll() is not None

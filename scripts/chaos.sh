@@ -2,7 +2,7 @@
 # Kills runs at random moments and looks what readers see: exactly the old run or the new one, whole, and the next run
 # publishes the same bytes as one that nobody disturbed.
 #
-#   scripts/chaos.sh [ROUNDS] [SEED]        # 240 rounds, 1
+#   scripts/chaos.sh [ROUNDS] [SEED]        # 320 rounds, 1
 #
 # CHAOS_SECONDS  stop after so many ("1800")
 # PACKWISE       the program ("target/release/packwise", built if it is missing)
@@ -13,7 +13,7 @@
 # bytes. Ends with exit code 1 at the first broken promise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-rounds=${1:-240}
+rounds=${1:-320}
 seed=${2:-1}
 program=${PACKWISE:-target/release/packwise}
 [ -x "$program" ] || cargo build --release --bin packwise

@@ -19,8 +19,18 @@ pub struct Cli {
     /// Log what happens to standard error (-vv: more)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Lines for people, or one JSON object a line (from the level info on, also without -v)
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -33,9 +43,25 @@ pub enum Command {
         after_help = "Example:\n  packwise generate --out dumps --transactions 1000000 --customers 100000 --packages 120 --days 92 --seed 1"
     )]
     Generate(GenerateArgs),
+    /// Remove customers from all published runs, and leave them out of later ones
+    #[command(after_help = "Example:\n  packwise forget -c config/telco.toml --customers ids.txt")]
+    Forget(ForgetArgs),
+    /// Keys of pseudonyms
+    Privacy {
+        #[command(subcommand)]
+        command: PrivacyCommand,
+    },
+    /// Write the rejected rows of a run as an input file, to be read once their fault is mended
+    #[command(
+        after_help = "Example:\n  packwise replay -c config/telco.toml --run 20261122T182905Z-65212f04 --out dumps/replayed"
+    )]
+    Replay(ReplayArgs),
+    /// Look at what could go wrong tonight: memory, disks, input, output, clocks; exit code 1 if something will
+    #[command(after_help = "Example:\n  packwise doctor -c config/telco.toml")]
+    Doctor(ConfigArgs),
     /// Read all input and report on its quality; exit code 3 if the contract fails
     #[command(after_help = "Example:\n  packwise check -c config/telco.toml")]
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// Turn transactions into published recommendations
     #[command(
         after_help = "Examples:\n  packwise run -c config/telco.toml\n  packwise run -c config/telco.toml --memory 1GiB --set recommendations.top=5\n  packwise run -c config/telco.toml --dry-run\n  packwise run -c config/telco.toml --skip-if-fresh --wait"
@@ -144,6 +170,61 @@ impl ConfigArgs {
         settings.extend(self.threads.iter().map(|threads| format!("resources.threads={threads}")));
         settings
     }
+}
+
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// A file with one customer id a line
+    #[arg(long, value_name = "FILE")]
+    pub customers: PathBuf,
+    /// Wait for a run on the same output to end, instead of exit code 5
+    #[arg(long)]
+    pub wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PrivacyCommand {
+    /// Make a key for pseudonyms, in a file that nobody else may read
+    Keygen {
+        /// The file, which must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The run whose rejected rows are written; the current one without
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// The folder that the file is written to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Also rows of files that are still part of the input, which the next run reads anyway
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How the report is printed; JSON with --json too
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
+/// How a data-quality report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Table,
+    Json,
+    /// JUnit XML of the data contract: a test case for each rule
+    Junit,
 }
 
 #[derive(Debug, Args)]
@@ -273,6 +354,12 @@ pub struct QueryArgs {
     pub run: Option<String>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Seconds after which the query is ended, with exit code 6
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    /// Rows to write at the most
+    #[arg(long, value_name = "ROWS")]
+    pub max_rows: Option<usize>,
     /// One SELECT
     pub sql: String,
 }
@@ -289,6 +376,7 @@ pub struct LookupArgs {
     #[arg(long, value_name = "PACKAGE")]
     pub why: Option<String>,
     /// The customer, as in the input
+    #[arg(allow_negative_numbers = true)]
     pub customer: String,
 }
 

@@ -2,6 +2,8 @@
 
 use crate::affinities::AffinityError;
 use crate::config::ConfigError;
+use crate::contract::ContractError;
+use crate::contract::judge::{self, Status, Verdict};
 use crate::engine::journal::JournalError;
 use crate::engine::scratch::ScratchError;
 use crate::engine::stores;
@@ -10,11 +12,13 @@ use crate::features::FeatureError;
 use crate::generate::GenerateError;
 use crate::neighbours::NeighbourError;
 use crate::policies::PolicyError;
+use crate::privacy::pseudonyms::KeyError;
 use crate::quantities::format_bytes;
 use crate::recommendations::RecommendationError;
 use crate::runs::RunError;
 use crate::segments::SegmentError;
 use crate::transactions::InputError;
+use crate::transactions::replay::ReplayError;
 use crate::value::ValueError;
 
 /// What an error says and then its causes, each once: transparent layers repeat what was said.
@@ -63,12 +67,24 @@ pub enum Error {
     MemoryTooSmall { limit: u64, least: u64 },
     #[error("the query failed")]
     Query(#[source] Box<datafusion::error::DataFusionError>),
+    #[error("the query took longer than {seconds} s")]
+    QueryTimeout { seconds: u64 },
     #[error("only SELECT is allowed: {statement}")]
     NotReadOnly { statement: String },
     #[error("customer {customer} is not in run {run}")]
     UnknownCustomer { customer: String, run: String },
     #[error("run {run} says nothing of the value of customers")]
     NotValued { run: String },
+    #[error("the data breaks the contract: {}", judge::sentences(verdicts, Status::Failed).join("; "))]
+    Contract { verdicts: Vec<Verdict> },
+    #[error(transparent)]
+    Control(#[from] ContractError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("{path} holds no customer id")]
+    NoCustomers { path: String },
     #[error("the publish gate holds the run back: {}", broken.join("; "))]
     Gate { broken: Vec<String> },
     #[error("cannot read the policy file {path}")]
@@ -111,12 +127,16 @@ impl Error {
             | Self::PolicyFile { .. } => 2,
             Self::Segments(SegmentError::MoreThanCustomers { .. }) => 2,
             Self::Generate(GenerateError::OutOfRange { .. } | GenerateError::Period { .. }) => 2,
+            Self::Key(_) | Self::NoCustomers { .. } | Self::Run(RunError::OtherListKey { .. }) => 2,
+            Self::Contract { .. } | Self::Control(_) => 3,
             Self::Gate { .. } => 4,
             Self::Run(RunError::Locked { .. } | RunError::LeaseLost { .. })
             | Self::Scratch(ScratchError::Locked { .. }) => 5,
             Self::Interrupted { signal: "SIGINT" } => 130,
             Self::Interrupted { .. } => 143,
-            Self::MemoryTooSmall { .. } | Self::Affinities(AffinityError::Memory { .. }) => 6,
+            Self::MemoryTooSmall { .. }
+            | Self::QueryTimeout { .. }
+            | Self::Affinities(AffinityError::Memory { .. }) => 6,
             Self::Policies(error) | Self::Recommendations(RecommendationError::Policies(error)) => {
                 match error {
                     PolicyError::Invalid { .. } => 2,
@@ -175,6 +195,7 @@ impl Error {
             Self::Scratch(ScratchError::Unwritable { .. }) => {
                 Some("set resources.scratch to a folder on a local disk that may be written to".into())
             }
+            Self::QueryTimeout { .. } => Some("give it longer with --timeout, or ask for less".into()),
             Self::NotReadOnly { .. } => {
                 Some("published tables cannot be changed; write results with --format parquet".into())
             }
@@ -183,6 +204,24 @@ impl Error {
                     .into(),
             ),
             Self::NotValued { .. } => Some("run again with value.enabled = true".into()),
+            Self::Contract { .. } => Some(
+                "`packwise check` shows every rule; mend the input, or change the rule in the section [contract]".into(),
+            ),
+            Self::NoCustomers { .. } => Some("write one id a line".into()),
+            Self::Run(RunError::OtherListKey { .. } | RunError::NoDigestKey { .. }) => Some(
+                "with the key that the lists were made under, forgotten customers stay out; without it they would come back".into(),
+            ),
+            Self::Key(KeyError::Open { path, .. }) => Some(format!("make it yours alone: chmod 600 {path}")),
+            Self::Key(KeyError::OtherKey { .. }) => {
+                Some("take the key that the run was made with, or look the customer up by its pseudonym".into())
+            }
+            Self::Key(_) => Some(
+                "`packwise privacy keygen --out FILE` makes a key; set privacy.key_file or privacy.key_env to it".into(),
+            ),
+            Self::Replay(ReplayError::There { .. }) => {
+                Some("it was written before; remove it first if it is to be written anew".into())
+            }
+            Self::Control(_) => Some("set contract.reconciliation.control_file to a CSV file of day and total".into()),
             Self::Gate { .. } => Some(
                 "look at the offers with gate.mode=warn, or run `packwise evaluate` again on newer data"
                     .into(),

@@ -9,14 +9,26 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What this process writes holds customers' ids: nobody but its user may read it. A folder's default access list, where
+/// there is one, counts instead.
+#[cfg(unix)]
+fn files_are_mine() {
+    // SAFETY: sets a number of this process and cannot fail; no other thread runs yet.
+    unsafe { libc::umask(0o077) };
+}
+
+#[cfg(not(unix))]
+fn files_are_mine() {}
+
 fn main() -> ExitCode {
     packwise::engine::allocator::give_back_at_once();
+    files_are_mine();
     let cli = Cli::parse();
     match commands::dispatch(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(_) if interrupt::is_stopping() => interrupt::hold(),
         Err(error) => {
-            eprint!("{}", commands::render::failure(&error, cli.json));
+            commands::logs::failure(&error, cli.json);
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,29 +1,34 @@
 //! Published tables for readers: SQL over one run, and everything about one customer.
 
 use crate::engine::location::Location;
-use crate::engine::part::{PartFile, RunFolder};
+use crate::engine::part::customer::{self, Key};
+use crate::engine::part::{PartFile, PartReader, RunFolder};
 use crate::error::Error;
 use crate::runs::Output;
 use crate::runs::manifest::{Manifest, TableFiles};
 use crate::tables::{self, CustomerType};
 use arrow::array::RecordBatch;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::SendableRecordBatchStream;
-use datafusion::prelude::{
-    DataFrame, ParquetReadOptions, SQLOptions, SessionConfig, SessionContext, col, lit,
-};
+use datafusion::prelude::{DataFrame, ParquetReadOptions, SQLOptions, SessionConfig, SessionContext};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use tokio::runtime::Handle;
 
 /// One run, opened for reading. Everything read through it is of this run.
 pub struct PublishedRun {
     pub manifest: Manifest,
     folder: RunFolder,
-    context: SessionContext,
+    runtime: Handle,
+    memory: u64,
+    /// Made for the first query: readers of one customer do without.
+    context: OnceLock<SessionContext>,
 }
 
 impl PublishedRun {
@@ -31,21 +36,29 @@ impl PublishedRun {
     pub fn open(output: &Output, id: Option<&str>, memory: u64) -> Result<Self, Error> {
         let manifest = output.manifest(id)?;
         let folder = output.folder(&manifest.run_id, Path::new("."));
+        let (runtime, context) = (output.runtime().clone(), OnceLock::new());
+        Ok(Self { manifest, folder, runtime, memory, context })
+    }
+
+    fn context(&self) -> Result<&SessionContext, Error> {
+        if let Some(made) = self.context.get() {
+            return Ok(made);
+        }
         let mut config = SessionConfig::new().with_information_schema(true).with_target_partitions(2);
         let parquet = &mut config.options_mut().execution.parquet;
         parquet.pushdown_filters = true;
         parquet.reorder_filters = true;
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(memory as usize)))
+            .with_memory_pool(Arc::new(FairSpillPool::new(self.memory as usize)))
             .build_arc()
             .map_err(failed)?;
         let context = SessionContext::new_with_config_rt(config, runtime);
-        if let RunFolder::Remote { store, .. } = &folder
+        if let RunFolder::Remote { store, .. } = &self.folder
             && let Ok(url) = url::Url::parse("run://tables")
         {
             context.register_object_store(&url, store.clone());
         }
-        Ok(Self { manifest, folder, context })
+        Ok(self.context.get_or_init(|| context))
     }
 
     /// Makes every table of the run known by its name.
@@ -62,21 +75,21 @@ impl PublishedRun {
             return self.register_empty(name, table);
         }
         let frame = self.frame(files).await?;
-        self.context.register_table(name, frame.into_view()).map_err(failed)?;
+        self.context()?.register_table(name, frame.into_view()).map_err(failed)?;
         Ok(())
     }
 
     /// The rows of some files of a table.
     async fn frame(&self, files: &[&PartFile]) -> Result<DataFrame, Error> {
-        let paths: Vec<String> = files
-            .iter()
-            .map(|file| match self.folder.file(file).location {
+        let paths = files.iter().map(|file| {
+            Ok(match self.folder.published(file)?.location {
                 Location::Local(path) => std::path::absolute(&path).unwrap_or(path).display().to_string(),
                 Location::Remote { path, .. } => format!("run://tables/{path}"),
             })
-            .collect();
+        });
+        let paths = paths.collect::<Result<Vec<String>, Error>>()?;
         let options = ParquetReadOptions::default().parquet_pruning(true);
-        self.context.read_parquet(paths, options).await.map_err(failed)
+        self.context()?.read_parquet(paths, options).await.map_err(failed)
     }
 
     fn register_empty(&self, name: &str, table: &TableFiles) -> Result<(), Error> {
@@ -86,7 +99,7 @@ impl PublishedRun {
         };
         if let Some(contract) = tables::ALL.iter().find(|contract| contract.name == name) {
             let empty = MemTable::try_new(contract.schema(customers), vec![vec![]]).map_err(failed)?;
-            self.context.register_table(name, Arc::new(empty)).map_err(failed)?;
+            self.context()?.register_table(name, Arc::new(empty)).map_err(failed)?;
         }
         Ok(())
     }
@@ -95,20 +108,10 @@ impl PublishedRun {
     pub async fn query(&self, sql: &str) -> Result<SendableRecordBatchStream, Error> {
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        let plan = self.context.state().create_logical_plan(sql).await.map_err(failed)?;
+        let plan = self.context()?.state().create_logical_plan(sql).await.map_err(failed)?;
         read_only.verify_plan(&plan).map_err(|_| Error::NotReadOnly { statement: sql.trim().to_owned() })?;
-        let frame = self.context.execute_logical_plan(plan).await.map_err(failed)?;
+        let frame = self.context()?.execute_logical_plan(plan).await.map_err(failed)?;
         frame.execute_stream().await.map_err(failed)
-    }
-
-    /// All rows of a small table.
-    pub async fn table(&self, name: &str) -> Result<Vec<RecordBatch>, Error> {
-        let Some(table) = self.manifest.tables.get(name) else { return Ok(Vec::new()) };
-        let files: Vec<&PartFile> = table.files.iter().filter(|file| file.rows > 0).collect();
-        if files.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.frame(&files).await?.collect().await.map_err(failed)
     }
 
     /// The columns of a table as its files have them.
@@ -123,40 +126,57 @@ impl PublishedRun {
         }
     }
 
-    /// The profile of a segment.
-    pub async fn segment(&self, segment: i64) -> Result<Vec<RecordBatch>, Error> {
-        let Some(table) = self.manifest.tables.get(tables::SEGMENT_PROFILES.name) else {
-            return Ok(Vec::new());
-        };
-        let files: Vec<&PartFile> = table.files.iter().collect();
-        let frame = self.frame(&files).await?;
-        frame.filter(col("segment").eq(lit(segment))).map_err(failed)?.collect().await.map_err(failed)
+    /// All rows of a small table, in the order of its files.
+    pub fn table(&self, name: &str) -> Result<Vec<RecordBatch>, Error> {
+        let Some(table) = self.manifest.tables.get(name) else { return Ok(Vec::new()) };
+        let columns: Vec<&str> = table.columns.iter().map(|(column, _)| column.as_str()).collect();
+        let mut batches = Vec::new();
+        for file in table.files.iter().filter(|file| file.rows > 0) {
+            for batch in PartReader::open(&self.folder, file, &columns, &self.runtime)? {
+                batches.push(without_dictionaries(&batch?)?);
+            }
+        }
+        Ok(batches)
     }
 
-    /// The rows of one customer in a table, from the one file that can hold them.
-    pub async fn customer(&self, name: &str, customer: &str) -> Result<Vec<RecordBatch>, Error> {
+    /// The rows of one customer in a table, from the file or the two that can hold them.
+    pub fn customer(&self, name: &str, customer: &str) -> Result<Vec<RecordBatch>, Error> {
         let Some(table) = self.manifest.tables.get(name) else { return Ok(Vec::new()) };
         let integers = table.columns.first().is_some_and(|(_, kind)| *kind == DataType::Int64.to_string());
-        let holds = |file: &&PartFile| {
-            let Some((first, last)) = &file.customers else { return false };
-            if integers {
+        let key = match customer.parse::<i64>() {
+            Ok(id) if integers => Key::Integer(id),
+            Err(_) if integers => return Ok(Vec::new()),
+            _ => Key::Text(customer),
+        };
+        let holds = |file: &&PartFile| match (&file.customers, key) {
+            (None, _) => false,
+            (Some((first, last)), Key::Integer(id)) => {
                 let of = |text: &str| text.parse::<i64>().ok();
-                of(customer).is_some_and(|id| of(first) <= Some(id) && Some(id) <= of(last))
-            } else {
-                first.as_str() <= customer && customer <= last.as_str()
+                of(first) <= Some(id) && Some(id) <= of(last)
             }
+            (Some((first, last)), Key::Text(id)) => first.as_str() <= id && id <= last.as_str(),
         };
-        let files: Vec<&PartFile> = table.files.iter().filter(holds).collect();
-        if files.is_empty() {
-            return Ok(Vec::new());
+        let mut found = Vec::new();
+        for file in table.files.iter().filter(holds) {
+            found.extend(customer::rows(&self.folder, file, key, &self.runtime)?);
         }
-        let frame = self.frame(&files).await?;
-        let id = match customer.parse::<i64>() {
-            Ok(id) if integers => lit(id),
-            _ => lit(customer),
-        };
-        frame.filter(col("customer_id").eq(id)).map_err(failed)?.collect().await.map_err(failed)
+        Ok(found)
     }
+}
+
+/// Codes as text: readers of small tables do not care for speed.
+fn without_dictionaries(batch: &RecordBatch) -> Result<RecordBatch, Error> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let plain = match field.data_type() {
+            DataType::Dictionary(_, values) => cast(column, values)?,
+            _ => column.clone(),
+        };
+        Ok((field.name().clone(), plain, field.is_nullable()))
+    });
+    let plain =
+        columns.collect::<Result<Vec<_>, ArrowError>>().and_then(RecordBatch::try_from_iter_with_nullable);
+    plain.map_err(|source| Error::Arrow { action: "read a table", source })
 }
 
 fn failed(source: DataFusionError) -> Error {

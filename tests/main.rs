@@ -16,22 +16,30 @@ mod bad_input;
 mod commands;
 #[path = "it/contract.rs"]
 mod contract;
+#[path = "it/contrib.rs"]
+mod contrib;
 #[path = "it/determinism.rs"]
 mod determinism;
 #[path = "it/evaluate.rs"]
 mod evaluate;
 #[path = "it/formats.rs"]
 mod formats;
+#[path = "it/lookup.rs"]
+mod lookup;
 #[path = "it/marketing.rs"]
 mod marketing;
 #[path = "it/memory.rs"]
 mod memory;
+#[path = "it/operators.rs"]
+mod operators;
 #[path = "it/oracle.rs"]
 mod oracle;
 #[path = "it/policies.rs"]
 mod policies;
 #[path = "it/policy_effects.rs"]
 mod policy_effects;
+#[path = "it/privacy.rs"]
+mod privacy;
 #[path = "it/publish.rs"]
 mod publish;
 #[path = "it/real_sets.rs"]
@@ -47,8 +55,12 @@ mod s3;
 mod s3_server;
 #[path = "it/scores.rs"]
 mod scores;
+#[path = "it/security.rs"]
+mod security;
 #[path = "it/sql.rs"]
 mod sql;
+#[path = "it/suppression.rs"]
+mod suppression;
 #[path = "it/truth.rs"]
 mod truth;
 #[path = "it/value.rs"]

@@ -86,20 +86,24 @@ pub fn run(args: &DemoArgs, json: bool) -> Result<u8, Error> {
             .try_collect()
             .await
             .map_err(|source| Error::Query(Box::new(source)))?;
-        let mut customers = Vec::new();
+        let mut customers: Vec<String> = Vec::new();
         for batch in &ids {
             let cast = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8)
                 .map_err(|source| Error::Arrow { action: "read customer ids", source })?;
             for id in cast.as_string::<i32>().iter().flatten() {
-                customers.push((id.to_owned(), gather(&published, id).await?));
+                customers.push(id.to_owned());
             }
         }
         Ok::<_, Error>((profiles, customers))
     })?;
+    let mut shown = Vec::new();
+    for id in customers {
+        shown.push((gather(&published, &id)?, id));
+    }
     text.push_str(&render::heading("Segments"));
     text.push_str(&segment_table(&segments));
     let mut first = None;
-    for (id, customer) in &customers {
+    for (customer, id) in &shown {
         first.get_or_insert(id);
         text.push_str(&render::heading(&format!("Offers for customer {id}")));
         text.push_str(&customer.offers_text(5));

@@ -3,13 +3,15 @@
 use super::render::{self, Align};
 use super::{prepare, print};
 use crate::cli::LookupArgs;
+use crate::config::Config;
 use crate::error::Error;
 use crate::pipeline;
+use crate::privacy::pseudonyms::{KeyError, Pseudonyms, is_pseudonym};
 use crate::published::PublishedRun;
 use crate::recommendations::explain::{Explanation, Outcome};
 use crate::runs::Output;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::DataType;
+use crate::tables;
+use arrow::array::RecordBatch;
 use chrono::NaiveDateTime;
 use serde_json::{Map, Value};
 
@@ -17,11 +19,12 @@ pub fn run(args: &LookupArgs, json: bool) -> Result<u8, Error> {
     let (config, _, engine) = prepare(&args.config, json)?;
     let output = Output::open(&config.output, engine.runtime.handle())?;
     let run = PublishedRun::open(&output, args.run.as_deref(), engine.memory.usable())?;
-    let customer = engine.runtime.block_on(gather(&run, &args.customer))?;
+    let id = as_published(&run, &config, &args.customer)?;
+    let customer = gather(&run, &id)?;
     let why = match &args.why {
         Some(package) => {
             let segments = run.manifest.quality.segments;
-            Some(pipeline::explain(&config, &engine, segments, &args.customer, package)?)
+            Some(pipeline::explain(&config, &engine, segments, &id, package)?)
         }
         None => None,
     };
@@ -36,6 +39,21 @@ pub fn run(args: &LookupArgs, json: bool) -> Result<u8, Error> {
     };
     print(text.as_bytes())?;
     Ok(0)
+}
+
+/// The customer as the run has it: in a run with pseudonyms that of the id, or the pseudonym itself.
+fn as_published(run: &PublishedRun, config: &Config, customer: &str) -> Result<String, Error> {
+    let Some(of_run) = &run.manifest.pseudonyms else { return Ok(customer.to_owned()) };
+    if is_pseudonym(customer) {
+        return Ok(customer.to_owned());
+    }
+    let Some(source) = &config.pseudonyms else { return Ok(customer.to_owned()) };
+    let key = Pseudonyms::load(source)?;
+    if key.key_id() != of_run {
+        let (run, of_run, at_hand) = (run.manifest.run_id.clone(), of_run.clone(), key.key_id().to_owned());
+        return Err(KeyError::OtherKey { run, of_run, at_hand }.into());
+    }
+    Ok(key.of(customer))
 }
 
 /// A customer's rows of every table about customers.
@@ -101,8 +119,8 @@ fn explained(why: &Explanation) -> String {
 }
 
 /// Reads everything about one customer.
-pub async fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
-    let mut features = rows(&run.customer("customer_features", id).await?)?;
+pub fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
+    let mut features = rows(&run.customer("customer_features", id)?)?;
     let Some(features) = features.pop() else {
         return Err(Error::UnknownCustomer { customer: id.to_owned(), run: run.manifest.run_id.clone() });
     };
@@ -112,13 +130,13 @@ pub async fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
             if descending { of(b).total_cmp(&of(a)) } else { of(a).total_cmp(&of(b)) }
         });
     };
-    let mut offers = rows(&run.customer("recommendations", id).await?)?;
+    let mut offers = rows(&run.customer("recommendations", id)?)?;
     by(&mut offers, "rank", false);
-    let mut packages = rows(&run.customer("customer_packages", id).await?)?;
+    let mut packages = rows(&run.customer("customer_packages", id)?)?;
     by(&mut packages, "weight", true);
-    let segment = rows(&run.customer("customer_segments", id).await?)?.pop().unwrap_or_default();
-    let mut value = rows(&run.customer("customer_value", id).await?)?.pop().unwrap_or_default();
-    let rfm = rows(&run.customer("rfm", id).await?)?.pop().unwrap_or_default();
+    let segment = rows(&run.customer("customer_segments", id)?)?.pop().unwrap_or_default();
+    let mut value = rows(&run.customer("customer_value", id)?)?.pop().unwrap_or_default();
+    let rfm = rows(&run.customer("rfm", id)?)?.pop().unwrap_or_default();
     value.extend(
         rfm.into_iter().filter(|(column, _)| column == "rfm" || column == "segment").map(|(column, cell)| {
             (if column == "segment" { "rfm_segment".to_owned() } else { column }, cell)
@@ -126,25 +144,23 @@ pub async fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
     );
     Ok(Customer {
         id: id.to_owned(),
-        description: describe(run, segment.get("segment").and_then(Value::as_i64)).await?,
+        description: describe(run, segment.get("segment").and_then(Value::as_i64))?,
         features,
         segment,
         offers,
         packages,
-        shortfall: rows(&run.customer("recommendation_shortfalls", id).await?)?,
+        shortfall: rows(&run.customer("recommendation_shortfalls", id)?)?,
         value,
     })
 }
 
 /// The description of a segment.
-async fn describe(run: &PublishedRun, segment: Option<i64>) -> Result<Option<String>, Error> {
+fn describe(run: &PublishedRun, segment: Option<i64>) -> Result<Option<String>, Error> {
     let Some(segment) = segment else { return Ok(None) };
-    let batches = run.segment(segment).await?;
-    let text = batches.iter().find(|batch| batch.num_rows() > 0).and_then(|batch| {
-        let column = arrow::compute::cast(batch.column_by_name("description")?, &DataType::Utf8).ok()?;
-        Some(column.as_string::<i32>().value(0).to_owned())
-    });
-    Ok(text)
+    let profiles = rows(&run.table(tables::SEGMENT_PROFILES.name)?)?;
+    let profile =
+        profiles.into_iter().find(|row| row.get("segment").and_then(Value::as_i64) == Some(segment));
+    Ok(profile.and_then(|row| row.get("description")?.as_str().map(str::to_owned)))
 }
 
 pub(super) fn rows(batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, Error> {

@@ -3,12 +3,17 @@
 mod check;
 mod config;
 mod demo;
+mod doctor;
 mod evaluate;
+mod forget;
 mod generate;
+pub mod logs;
 mod lookup;
 mod policies;
+mod privacy;
 mod query;
 pub mod render;
+mod replay;
 mod run;
 mod runs;
 mod signals;
@@ -26,11 +31,15 @@ use std::io::{IsTerminal, Write};
 
 /// Runs the command that was asked for; the number is the exit code.
 pub fn dispatch(cli: &Cli) -> Result<u8, Error> {
-    log_to_stderr(cli);
+    logs::start(cli);
     signals::watch(cli.json);
     match &cli.command {
         Command::Demo(args) => demo::run(args, cli.json),
         Command::Generate(args) => generate::run(args, cli.json),
+        Command::Forget(args) => forget::run(args, cli.json),
+        Command::Privacy { command } => privacy::run(command, cli.json),
+        Command::Replay(args) => replay::run(args, cli.json),
+        Command::Doctor(args) => doctor::run(args, cli.json),
         Command::Check(args) => check::run(args, cli.json),
         Command::Run(args) => run::run(args, cli.json),
         Command::Evaluate(args) => evaluate::run(args, cli.json),
@@ -47,21 +56,6 @@ pub fn dispatch(cli: &Cli) -> Result<u8, Error> {
             Ok(0)
         }
     }
-}
-
-fn log_to_stderr(cli: &Cli) {
-    let level = match cli.verbose {
-        0 => return,
-        1 => "packwise=info",
-        _ => "packwise=debug",
-    };
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A second call in one process (tests) finds a subscriber set already, which is fine.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .try_init();
 }
 
 /// Writes to standard output; a reader that has closed the pipe ends the command quietly.

@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::pipeline;
 use crate::policies::PolicyFile;
+use crate::privacy::Ids;
 use crate::published::PublishedRun;
 use crate::quantities::format_count;
 use crate::recommendations::OfferFigures;
@@ -16,6 +17,7 @@ use crate::tables;
 use crate::transactions::times::date_of;
 use arrow::compute::concat_batches;
 use chrono::NaiveDate;
+use std::sync::Arc;
 
 pub fn run(args: &PoliciesArgs, json: bool) -> Result<u8, Error> {
     let (config, _) = load(Some(&args.config.config), &args.config.settings())?;
@@ -49,7 +51,7 @@ fn check(config: &Config, file: &PolicyFile, engine: &Engine, json: bool) -> Res
         });
     }
     let run = PublishedRun::open(&output, None, engine.memory.usable())?;
-    let packages = engine.runtime.block_on(run.table(tables::PACKAGES.name))?;
+    let packages = run.table(tables::PACKAGES.name)?;
     let features = engine.runtime.block_on(run.schema(tables::CUSTOMER_FEATURES.name))?;
     let failed = |source| Error::Arrow { action: "read the packages of the newest run", source };
     let packages = match packages.first() {
@@ -58,7 +60,8 @@ fn check(config: &Config, file: &PolicyFile, engine: &Engine, json: bool) -> Res
     };
     let as_of: NaiveDate = run.manifest.as_of.parse().unwrap_or_default();
     let as_of_day = as_of.signed_duration_since(NaiveDate::default()).num_days();
-    let policies = pipeline::compile(file, &packages, &features, as_of_day, engine)?;
+    let ids = Arc::new(Ids::load(config.pseudonyms.as_ref())?);
+    let policies = pipeline::compile(file, &packages, &features, as_of_day, &ids, engine)?;
     let day = date_of(as_of_day + 1);
     if json {
         let columns: Vec<_> = policies

@@ -1,6 +1,6 @@
 //! `packwise query`.
 
-use super::{prepare, print};
+use super::{logs, prepare, print};
 use crate::cli::{Format, QueryArgs};
 use crate::error::Error;
 use crate::published::PublishedRun;
@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use futures::StreamExt;
 use std::io::{BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
 pub fn run(args: &QueryArgs, json: bool) -> Result<u8, Error> {
     let (config, _, engine) = prepare(&args.config, json)?;
@@ -21,18 +22,36 @@ pub fn run(args: &QueryArgs, json: bool) -> Result<u8, Error> {
             source: std::io::ErrorKind::InvalidInput.into(),
         });
     }
-    engine.runtime.block_on(async {
-        run.register_all().await?;
-        let mut stream = run.query(&args.sql).await?;
-        let schema = stream.schema();
-        let mut sink = Sink::new(format, &schema)?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|source| Error::Query(Box::new(source)))?;
-            sink.write(batch)?;
-        }
-        sink.finish()
-    })?;
+    let limit = Duration::from_secs(args.timeout);
+    let rows = answer(&run, &args.sql, format, args.max_rows.unwrap_or(usize::MAX));
+    let is_cut = engine
+        .runtime
+        .block_on(async { tokio::time::timeout(limit, rows).await })
+        .unwrap_or_else(|_| Err(Error::QueryTimeout { seconds: args.timeout }))?;
+    if is_cut {
+        logs::warning(&format!("there are more rows than --max-rows {}", args.max_rows.unwrap_or_default()));
+    }
     Ok(0)
+}
+
+/// Writes the rows of a query, so many at the most; whether there were more.
+async fn answer(run: &PublishedRun, sql: &str, format: Format, most: usize) -> Result<bool, Error> {
+    run.register_all().await?;
+    let mut stream = run.query(sql).await?;
+    let mut sink = Sink::new(format, &stream.schema())?;
+    let mut left = most;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|source| Error::Query(Box::new(source)))?;
+        if batch.num_rows() > left {
+            sink.write(batch.slice(0, left))?;
+            sink.finish()?;
+            return Ok(true);
+        }
+        left -= batch.num_rows();
+        sink.write(batch)?;
+    }
+    sink.finish()?;
+    Ok(false)
 }
 
 type Out = BufWriter<Quiet>;

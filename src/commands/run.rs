@@ -1,33 +1,41 @@
 //! `packwise run`.
 
 use super::render::{self, Align};
-use super::{prepare, print};
+use super::{logs, prepare, print};
 use crate::cli::{RunArgs, Until};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::memory::peak_resident_bytes;
 use crate::engine::scratch::WhenLocked;
-use crate::error::Error;
+use crate::engine::{current, interrupt};
+use crate::error::{Error, chain};
+use crate::metrics::{self, Ended};
 use crate::pipeline::{self, Checked, How, Outcome};
 use crate::quantities::{format_bytes, format_count};
 use crate::recommendations::OfferFigures;
 use crate::runs::manifest::Manifest;
 use crate::transactions;
 use crate::value::report::ValueFigures;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 /// Exit codes of a run that did not fail.
 const WARNED: u8 = 4;
 const NOTHING_NEW: u8 = 99;
 
 pub fn run(args: &RunArgs, json: bool) -> Result<u8, Error> {
-    let (config, layers, engine) = prepare(&args.config, json)?;
+    let started = Utc::now();
+    let settings = prepare(&args.config, json);
+    let (config, layers, engine) = match settings {
+        Ok(settings) => settings,
+        Err(error) => return failed(error, started, None, json && !args.dry_run),
+    };
     if args.dry_run {
         let text = plan(&config, &engine, json)?;
         print(text.as_bytes())?;
         return Ok(0);
     }
     if let Some(Until::Features) = args.until {
-        let (id, stages) = pipeline::features_only(&config, &engine, Utc::now())?;
+        let (id, stages) = pipeline::features_only(&config, &engine, started)?;
         let text = match json {
             true => format!("{}\n", serde_json::json!({"run_id": id, "stages": stages})),
             false => render::stages(&stages) + "Nothing was published\n",
@@ -40,28 +48,99 @@ pub fn run(args: &RunArgs, json: bool) -> Result<u8, Error> {
         fresh: args.fresh,
         skip_if_fresh: args.skip_if_fresh,
     };
-    match pipeline::run(&config, &layers, &engine, how, Utc::now())? {
-        Outcome::Published(manifest) => {
-            let text = if json { json_line(&manifest) } else { summary(&manifest, &config) };
-            print(text.as_bytes())?;
+    let outcome = pipeline::run(&config, &layers, &engine, how, started);
+    let finished = Utc::now();
+    let (code, published) = match &outcome {
+        Ok(Outcome::Published(manifest)) => {
             let warned = args.strict && !manifest.quality.warnings.is_empty();
-            Ok(if warned { WARNED } else { 0 })
+            (if warned { WARNED } else { 0 }, Some(manifest.as_ref()))
         }
-        Outcome::NothingNew { run_id } => {
-            let text = match json {
-                true => format!("{}\n", serde_json::json!({"nothing_new": true, "run_id": run_id})),
-                false => format!("Nothing new: run {run_id} was made of the same input and settings\n"),
-            };
-            print(text.as_bytes())?;
-            Ok(NOTHING_NEW)
+        Ok(Outcome::NothingNew { .. }) => (NOTHING_NEW, None),
+        // Whoever was told to stop ends by the signal.
+        Err(_) if interrupt::is_stopping() => return outcome.map(|_| 0),
+        Err(error) => (error.exit_code(), None),
+    };
+    if let Some(path) = &config.metrics {
+        let ended = Ended {
+            started,
+            finished,
+            exit_code: code,
+            succeeded: outcome.is_ok(),
+            stages: &engine.progress.figures(),
+            rejected: &engine.progress.rejected(),
+            peak_memory_bytes: peak_resident_bytes(),
+            published,
+        };
+        if let Err(error) = metrics::write(path, &ended) {
+            logs::warning(&format!("cannot write the metrics to {}: {error}", path.display()));
         }
     }
+    let seconds = seconds_between(started, finished);
+    let text = match (outcome, json) {
+        (Ok(Outcome::Published(manifest)), true) => last_line(&manifest, &config, code, seconds),
+        (Ok(Outcome::Published(manifest)), false) => summary(&manifest, &config),
+        (Ok(Outcome::NothingNew { run_id }), true) => {
+            let object = serde_json::json!({
+                "status": "nothing-new",
+                "exit_code": code,
+                "run_id": run_id,
+                "nothing_new": true,
+                "rows": 0,
+                "seconds": seconds,
+                "warnings": [],
+                "manifest": manifest_path(&config, &run_id),
+            });
+            format!("{object}\n")
+        }
+        (Ok(Outcome::NothingNew { run_id }), false) => {
+            format!("Nothing new: run {run_id} was made of the same input and settings\n")
+        }
+        (Err(error), _) => return failed(error, started, Some(&engine), json),
+    };
+    print(text.as_bytes())?;
+    Ok(code)
 }
 
-fn json_line(manifest: &Manifest) -> String {
+/// A failed run's last line for a schedule; the error itself is reported as any other.
+fn failed(error: Error, started: DateTime<Utc>, engine: Option<&Engine>, json: bool) -> Result<u8, Error> {
+    if json {
+        let stages = engine.map(|engine| engine.progress.figures()).unwrap_or_default();
+        let object = serde_json::json!({
+            "status": "failed",
+            "exit_code": error.exit_code(),
+            "run_id": current::run(),
+            "rows": stages.first().map_or(0, |stage| stage.rows_in),
+            "seconds": seconds_between(started, Utc::now()),
+            "warnings": [],
+            "manifest": null,
+            "error": error.to_string(),
+            "causes": chain(&error).split_off(1),
+            "hint": error.hint(),
+        });
+        print(format!("{object}\n").as_bytes())?;
+    }
+    Err(error)
+}
+
+fn seconds_between(started: DateTime<Utc>, finished: DateTime<Utc>) -> f64 {
+    (finished - started).num_milliseconds() as f64 / 1e3
+}
+
+fn manifest_path(config: &Config, id: &str) -> String {
+    format!("{}/runs/{id}/manifest.json", config.output.trim_end_matches('/'))
+}
+
+/// A published run's last line for a schedule.
+fn last_line(manifest: &Manifest, config: &Config, code: u8, seconds: f64) -> String {
     let object = serde_json::json!({
+        "status": "published",
+        "exit_code": code,
         "run_id": manifest.run_id,
         "as_of": manifest.as_of,
+        "rows": manifest.input.rows,
+        "seconds": seconds,
+        "warnings": manifest.quality.warnings,
+        "manifest": manifest_path(config, &manifest.run_id),
         "customers": manifest.quality.customers,
         "quality": manifest.quality,
         "stages": manifest.stages,

@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM: put in order what is unfinished, say so, and end with 130 or 143. A second one ends at once.
 
-use super::render;
+use super::logs;
 use crate::engine::interrupt;
 use crate::error::Error;
 use std::sync::mpsc;
@@ -35,7 +35,7 @@ pub fn watch(json: bool) {
                     _ = next(&mut interrupts, &mut terminations) => {}
                 }
                 let error = Error::Interrupted { signal: first };
-                eprint!("{}", render::failure(&error, json));
+                logs::failure(&error, json);
                 end(&error);
             }
             // It is publishing, which takes a moment; whoever asks twice means it.

@@ -20,9 +20,7 @@ pub fn run(args: &ValueArgs, json: bool) -> Result<u8, Error> {
     let Some(figures) = &run.manifest.quality.value else {
         return Err(Error::NotValued { run: run.manifest.run_id.clone() });
     };
-    let read = |table: &str| -> Result<Rows, Error> {
-        super::lookup::rows(&engine.runtime.block_on(run.table(table))?)
-    };
+    let read = |table: &str| -> Result<Rows, Error> { super::lookup::rows(&run.table(table)?) };
     let segments = read(tables::VALUE_SEGMENTS.name)?;
     let matrices = read(tables::MATRICES.name)?;
     let backtest = read(tables::VALUE_BACKTEST.name)?;

@@ -2,8 +2,10 @@
 //! [`resolve`] checks every range and reports all problems at once.
 
 mod check;
+mod contract;
 pub mod layers;
 mod object_store;
+mod privacy;
 pub mod resolve;
 mod settings;
 pub mod typed;

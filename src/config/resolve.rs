@@ -3,7 +3,7 @@
 
 use super::check::Check;
 pub use super::settings::*;
-use super::{ConfigError, object_store, typed, value};
+use super::{ConfigError, contract, object_store, privacy, typed, value};
 use crate::evaluate::gate::{Gate, Mode};
 use crate::quantities::{self, DurationUnit, SpeedUnit, VolumeUnit};
 use chrono::NaiveDate;
@@ -23,6 +23,7 @@ impl Config {
                 currency: file.money.currency.clone(),
             },
             max_rejected_share: check.share("contract.max_rejected_share", file.contract.max_rejected_share),
+            contract: contract::resolve(&file.contract, &file.transactions.columns, &mut check),
             features: Features {
                 engine: check.choice(
                     "features.engine",
@@ -46,6 +47,9 @@ impl Config {
             gate: gate(&file.gate, &mut check),
             value: value::resolve(&file.value, file.money.decimals, &mut check),
             object_store: object_store::resolve(&file.object_store, &mut check),
+            pseudonyms: privacy::resolve(&file.privacy, &mut check),
+            k_min: check.integer("privacy.k_min", file.privacy.k_min, 0, 1_000_000_000) as u64,
+            metrics: optional(&file.metrics.path).map(PathBuf::from),
             seed: file.run.seed,
         };
         if check.problems.is_empty() {

@@ -15,6 +15,8 @@ pub struct Config {
     pub money: Money,
     /// Largest share of rows that may be rejected, 0 to 1.
     pub max_rejected_share: f64,
+    /// The other rules of the data contract.
+    pub contract: crate::contract::Contract,
     pub features: Features,
     pub segments: Segments,
     pub neighbours: Neighbours,
@@ -27,6 +29,12 @@ pub struct Config {
     pub value: Option<crate::value::Settings>,
     /// How URLs are reached.
     pub object_store: crate::engine::stores::Settings,
+    /// Where the key of pseudonyms is; None: customers are published under their ids.
+    pub pseudonyms: Option<crate::privacy::pseudonyms::KeySource>,
+    /// Groups of fewer customers are left out of reports.
+    pub k_min: u64,
+    /// The metrics file.
+    pub metrics: Option<PathBuf>,
     pub seed: u64,
 }
 

@@ -26,6 +26,8 @@ pub struct File {
     pub gate: Gate,
     pub value: Value,
     pub object_store: ObjectStore,
+    pub privacy: Privacy,
+    pub metrics: Metrics,
     pub run: Run,
 }
 
@@ -108,6 +110,73 @@ pub struct Money {
 #[serde(deny_unknown_fields)]
 pub struct Contract {
     pub max_rejected_share: f64,
+    pub freshness: Freshness,
+    pub row_count: RowCount,
+    pub nulls: Nulls,
+    pub accepted: Accepted,
+    pub unknown_packages: UnknownPackages,
+    pub uniqueness: Uniqueness,
+    pub reconciliation: Reconciliation,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freshness {
+    pub on_break: String,
+    pub max_age_days: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowCount {
+    pub on_break: String,
+    pub runs: i64,
+    pub min_ratio: f64,
+    pub max_ratio: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nulls {
+    pub on_break: String,
+    pub customer: f64,
+    pub package: f64,
+    pub time: f64,
+    pub channel: f64,
+    pub amount: f64,
+    pub quantity: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    pub on_break: String,
+    pub channels: Vec<String>,
+    pub max_share: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnknownPackages {
+    pub on_break: String,
+    pub max_share: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uniqueness {
+    pub on_break: String,
+    pub max_duplicates: f64,
+    pub max_repeated_ids: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconciliation {
+    pub on_break: String,
+    pub control_file: String,
+    pub control_total: f64,
+    pub tolerance: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -217,6 +286,21 @@ pub struct ObjectStore {
     pub give_up_seconds: f64,
     pub connect_seconds: f64,
     pub answer_seconds: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    pub pseudonymise: String,
+    pub key_file: String,
+    pub key_env: String,
+    pub k_min: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    pub path: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

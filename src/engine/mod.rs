@@ -20,6 +20,8 @@
 pub mod allocator;
 pub mod buckets;
 pub mod columns;
+
+pub mod current;
 pub mod guard;
 pub mod input;
 pub mod interrupt;

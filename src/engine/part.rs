@@ -2,8 +2,9 @@
 //!
 //! A table is a folder of parts, each written by one worker in one go. A part carries its page index,
 //! and a bloom filter on the customer, so that a lookup reads a page or two of one file. How columns are
-//! stored: `part/storage.rs`.
+//! stored: `part/storage.rs`; how one customer is found: `part/customer.rs`.
 
+pub mod customer;
 mod storage;
 
 use super::input::Input;
@@ -50,6 +51,8 @@ pub enum PartError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("{path} is a link, which packwise never makes in its output")]
+    Link { path: String },
     #[error("{path} has no column {column}")]
     Column { path: String, column: String },
 }
@@ -123,6 +126,20 @@ impl RunFolder {
         }
     }
 
+    /// The file behind a manifest's entry, for reading what is published: a link in its place, which might lead
+    /// anywhere, is refused.
+    pub fn published(&self, part: &PartFile) -> Result<InputFile, PartError> {
+        let file = self.file(part);
+        if let (Self::Local { root }, Location::Local(path)) = (self, &file.location) {
+            let is_link = |path: &std::path::Path| path.is_symlink();
+            let inside = path.ancestors().take_while(|folder| folder.starts_with(root));
+            if let Some(link) = inside.into_iter().find(|path| is_link(path)) {
+                return Err(PartError::Link { path: link.display().to_string() });
+            }
+        }
+        Ok(file)
+    }
+
     /// The file behind a manifest's entry.
     pub fn file(&self, part: &PartFile) -> InputFile {
         let location = match self {
@@ -182,7 +199,27 @@ impl PartWriter {
         number: usize,
         schema: SchemaRef,
     ) -> Result<Self, PartError> {
-        let name = format!("{table}/part-{number:05}.parquet");
+        Self::create_as(folder, table, format!("{table}/part-{number:05}.parquet"), schema)
+    }
+
+    /// Starts a part that takes the place of `old` from the run's seal `seal` on.
+    pub fn rewrite(
+        folder: &RunFolder,
+        table: &str,
+        old: &str,
+        seal: u64,
+        schema: SchemaRef,
+    ) -> Result<Self, PartError> {
+        let number = old.rsplit("part-").next().unwrap_or(old).split(['-', '.']).next().unwrap_or("00000");
+        Self::create_as(folder, table, format!("{table}/part-{number}-{seal}.parquet"), schema)
+    }
+
+    fn create_as(
+        folder: &RunFolder,
+        table: &str,
+        name: String,
+        schema: SchemaRef,
+    ) -> Result<Self, PartError> {
         let local = match folder {
             RunFolder::Local { root } => root.join(&name),
             RunFolder::Remote { staging, .. } => staging.join(&name),
@@ -347,7 +384,7 @@ impl PartReader {
         columns: &[&str],
         runtime: &Handle,
     ) -> Result<Self, PartError> {
-        let file = folder.file(part);
+        let file = folder.published(part)?;
         let path = file.name.clone();
         let fail =
             |source: Box<dyn std::error::Error + Send + Sync>| PartError::Read { path: path.clone(), source };

@@ -24,6 +24,7 @@ pub struct Progress {
     sampler: PeakSampler,
     current: Mutex<Option<(String, Instant, u64)>>,
     finished: Mutex<Vec<StageFigures>>,
+    rejected: Mutex<Vec<(&'static str, u64)>>,
 }
 
 impl Progress {
@@ -39,6 +40,7 @@ impl Progress {
             sampler: PeakSampler::start(),
             current: Mutex::new(None),
             finished: Mutex::new(Vec::new()),
+            rejected: Mutex::new(Vec::new()),
         }
     }
 
@@ -93,6 +95,16 @@ impl Progress {
     /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+
+    /// Remembers how many rows were rejected for which reason, so that a run which fails can tell as well.
+    pub fn set_rejected(&self, rows: Vec<(&'static str, u64)>) {
+        *lock(&self.rejected) = rows;
+    }
+
+    /// Reasons and rows, of those that occurred.
+    pub fn rejected(&self) -> Vec<(&'static str, u64)> {
+        lock(&self.rejected).clone()
     }
 
     /// The summary so far.

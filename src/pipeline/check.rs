@@ -1,19 +1,29 @@
 //! The whole input read and judged, with nothing published.
 
+use super::contract::{judge, known};
 use super::{Checked, check_input};
 use crate::config::Config;
+use crate::contract::judge::Verdict;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
 use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::error::Error;
+use crate::runs::Output;
 use crate::transactions::quality::QualityReport;
 use crate::transactions::quarantine::Rejected;
 use crate::transactions::whole_customers::{Cleaned, WholeCustomers};
 use crate::transactions::{self, Transactions};
+use chrono::{DateTime, Utc};
 
 /// What `packwise check` does: the same pass and the same cleaning as a run, nothing published.
-pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
-    let Checked { mut plan, catalogue, .. } = check_input(config, engine)?;
+pub fn check(
+    config: &Config,
+    engine: &Engine,
+    started: DateTime<Utc>,
+) -> Result<(QualityReport, Vec<Verdict>), Error> {
+    let Checked { mut plan, catalogue, control, .. } = check_input(config, engine)?;
+    let output = Output::open(&config.output, engine.runtime.handle())?;
+    let known = known(config, &output, control, started)?;
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let folder = RunFolder::Local { root: scratch.path().join("check") };
     // The contract is judged by the caller, who wants to see the whole report first.
@@ -31,7 +41,8 @@ pub fn check(config: &Config, engine: &Engine) -> Result<QualityReport, Error> {
     let (cleaned, customers) = clean_all(&transactions, engine)?;
     engine.progress.end(transactions.counts.good, customers, 0);
     engine.progress.finish();
-    Ok(QualityReport::new(&plan, &transactions, cleaned, customers))
+    let verdicts = judge(&transactions, cleaned, config, known);
+    Ok((QualityReport::new(&plan, &transactions, cleaned, customers), verdicts))
 }
 
 fn clean_all(transactions: &Transactions, engine: &Engine) -> Result<(Cleaned, u64), Error> {

@@ -26,7 +26,7 @@ pub fn explain(
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let folder = RunFolder::Local { root: scratch.path().join("explain") };
     let Prepared { fitted, model, policies, .. } =
-        prepare(checked, &config, engine, &scratch, &folder, None)?;
+        prepare(checked, &config, engine, &scratch, &folder, None, None)?;
     let codes = &fitted.features.packages;
     let Ok(number) = codes.binary_search_by(|known| known.code.as_str().cmp(package)) else {
         let nearest =

@@ -5,13 +5,15 @@ use super::Checked;
 use crate::config::{Config, Layers};
 use crate::engine::location::{self, InputFile};
 use crate::error::Error;
+use crate::privacy::forgotten::Forgotten;
+use crate::privacy::pseudonyms::Pseudonyms;
 use crate::runs::manifest::InputIdentity;
 use crate::transactions::InputError;
 use crate::transactions::source::Plan;
 use tokio::runtime::Handle;
 
 /// Settings that no published row depends on.
-const UNSEEN: [&str; 3] = ["resources.", "output.", "object_store."];
+const UNSEEN: [&str; 5] = ["resources.", "output.", "object_store.", "metrics.", "privacy.key"];
 
 /// What a run is made from.
 #[derive(Debug, Clone)]
@@ -31,6 +33,9 @@ impl Identity {
         let mut job = blake3::Hasher::new();
         add(&mut job, "packwise", env!("CARGO_PKG_VERSION"));
         add(&mut job, "transactions", &input.fingerprint);
+        let ids = &checked.plan.ids;
+        add(&mut job, "key of pseudonyms", ids.pseudonyms.as_ref().map_or("", Pseudonyms::key_id));
+        add(&mut job, "forgotten", &ids.forgotten.as_ref().map_or_else(String::new, Forgotten::fingerprint));
         if let Some(catalogue) = &config.catalogue {
             for file in location::list(&catalogue.path, "catalogue", runtime).map_err(InputError::from)? {
                 add(&mut job, "catalogue", &identity(&file));

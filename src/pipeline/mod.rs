@@ -2,6 +2,7 @@
 
 pub mod backtest;
 mod check;
+mod contract;
 mod explain;
 pub mod fit;
 mod identity;
@@ -17,12 +18,12 @@ pub use prepare::{Checked, check_input};
 
 use crate::config::{Config, Layers};
 use crate::engine::Engine;
-use crate::engine::interrupt;
 use crate::engine::journal::{Journal, Unfinished};
 use crate::engine::memory::peak_resident_bytes;
 use crate::engine::part::PartFile;
 use crate::engine::progress::StageFigures;
 use crate::engine::scratch::{Scratch, WhenLocked};
+use crate::engine::{current, interrupt};
 use crate::error::Error;
 use crate::evaluate::gate::{self, Mode};
 use crate::features::{self, Source, Units};
@@ -71,7 +72,7 @@ pub fn run(
     started: DateTime<Utc>,
 ) -> Result<Outcome, Error> {
     let progress = &engine.progress;
-    let checked = check_input(config, engine)?;
+    let mut checked = check_input(config, engine)?;
     let identity = Identity::of(&checked, config, layers, engine.runtime.handle())?;
     let scratch = Scratch::open(&config.resources.scratch, how.when_locked)?;
     let output = Output::create(&config.output, engine.runtime.handle())?;
@@ -82,14 +83,21 @@ pub fn run(
         return Ok(Outcome::NothingNew { run_id });
     }
     let (run, journal, begun) = begin(&output, &scratch, &identity, config, how, started)?;
+    current::set_run(&run.id);
     let folder = &run.folder;
     let valued = match &config.value {
-        Some(settings) => Some((settings, earlier(&output, &scratch)?)),
+        Some(settings) => Some((settings, earlier(&output, &scratch, &checked)?)),
         None => None,
     };
 
-    let Prepared { transactions, report, fitted, model, policies, value, input, warnings } =
-        prepare(checked, config, engine, &scratch, folder, valued)?;
+    let key_id = checked.plan.ids.pseudonyms.as_ref().map(|key| key.key_id().to_owned());
+    let known = contract::known(config, &output, checked.control.take(), started)?;
+    let prepared = prepare(checked, config, engine, &scratch, folder, valued, Some(known));
+    if let Err(Error::Contract { verdicts }) = &prepared {
+        contract::write_refused(verdicts, &output)?;
+    }
+    let Prepared { transactions, report, fitted, model, policies, value, input, warnings, verdicts } =
+        prepared?;
     progress.begin("recommendations", fitted.features.customers);
     let offers =
         recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder, Some(&journal))?;
@@ -105,7 +113,7 @@ pub fn run(
     let warnings = warnings.into_iter().chain(broken).collect();
 
     progress.begin("publish", 1);
-    let mut tables = Published::new(folder, features.customer_type);
+    let mut tables = Published::new(folder, features.customer_type, config.k_min);
     tables.write(&tables::DATA_QUALITY, report.batch().map_err(table_failed)?)?;
     let mut quarantine = vec![transactions.quarantine.clone()];
     quarantine.extend(features.late_quarantine.clone());
@@ -144,7 +152,8 @@ pub fn run(
         }
         None => None,
     };
-    let extras = draw(&segments, folder)?;
+    let mut extras = draw(&segments, config.k_min, folder)?;
+    extras.extend(contract::write(&verdicts, folder)?);
     let tables = tables.tables;
     let rows = tables.values().map(|table| table.rows).sum();
     progress.end(rows, rows, 0);
@@ -169,6 +178,8 @@ pub fn run(
             .map(|(key, value, _)| (key, serde_json::to_value(value).unwrap_or_default()))
             .collect(),
         tables,
+        pseudonyms: key_id,
+        sealed: 0,
         extras,
         quality: Quality {
             data: report.measures,
@@ -257,10 +268,15 @@ pub fn features_only(
 }
 
 /// The run that readers go by until this one.
-fn earlier(output: &Output, scratch: &Scratch) -> Result<Option<Earlier>, Error> {
+fn earlier(output: &Output, scratch: &Scratch, checked: &Checked) -> Result<Option<Earlier>, Error> {
     let current = output.current()?;
+    let key_id = checked.plan.ids.pseudonyms.as_ref().map(|key| key.key_id().to_owned());
+    let same_ids = |manifest: Manifest| match manifest.pseudonyms == key_id {
+        true => Ok(manifest),
+        false => Err(RunError::OtherIds { id: manifest.run_id }),
+    };
     Ok(current.map(|id| Earlier {
-        manifest: output.manifest(Some(&id)),
+        manifest: output.manifest(Some(&id)).and_then(same_ids),
         folder: output.folder(&id, scratch.path()),
         id,
     }))

@@ -8,6 +8,7 @@ use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::error::Error;
 use crate::features::Features;
 use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile};
+use crate::privacy::Ids;
 use crate::recommendations::{self, OfferFigures};
 use crate::transactions::times::date_of;
 use arrow::array::RecordBatch;
@@ -36,11 +37,13 @@ pub fn compile(
     packages: &RecordBatch,
     features: &Schema,
     as_of_day: i64,
+    ids: &Arc<Ids>,
     engine: &Engine,
 ) -> Result<Policies, PolicyError> {
     let contacts = match (&file.contact_history, file.contact_days()) {
         (Some(settings), Some(days)) => ContactHistory::read(
             settings,
+            ids.clone(),
             days,
             as_of_day,
             &PackageCodes::of(packages)?,
@@ -65,11 +68,13 @@ pub fn simulate(
     engine: &Engine,
 ) -> Result<(OfferFigures, OfferFigures), Error> {
     let checked = check_input(config, engine)?;
+    let ids = checked.plan.ids.clone();
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
     let folder = RunFolder::Local { root: scratch.path().join("simulate") };
-    let Prepared { fitted, model, policies, .. } = prepare(checked, config, engine, &scratch, &folder, None)?;
+    let Prepared { fitted, model, policies, .. } =
+        prepare(checked, config, engine, &scratch, &folder, None, None)?;
     let Features { package_batch, schema, as_of_day, .. } = &fitted.features;
-    let changed = compile(changed, package_batch, schema, *as_of_day, engine)?;
+    let changed = compile(changed, package_batch, schema, *as_of_day, &ids, engine)?;
     let mut figures = Vec::new();
     for (name, policies) in [("offers as they are", &policies), ("offers as changed", &changed)] {
         engine.progress.begin(name, fitted.features.customers);

@@ -1,11 +1,16 @@
 //! From input that is fit to use to everything that offers are made from.
 
+use super::contract::judge;
 use super::fit::{self, Bench};
 use super::identity;
 use super::policies::{compile, policies};
 use crate::affinities;
 use crate::config::Config;
 use crate::config::resolve::SegmentCount;
+use crate::contract::control::Control;
+use crate::contract::facts::Known;
+use crate::contract::judge::{Status, Verdict, sentences};
+use crate::contract::report;
 use crate::engine::Engine;
 use crate::engine::part::RunFolder;
 use crate::engine::scratch::Scratch;
@@ -13,8 +18,10 @@ use crate::error::Error;
 use crate::features::{self, Features, Observer, Source, Units};
 use crate::neighbours::pool;
 use crate::policies::{Policies, PolicyFile};
+use crate::privacy::Ids;
 use crate::recommendations::Fitted;
 use crate::recommendations::model::ScoringModel;
+use crate::runs::Output;
 use crate::runs::manifest::InputIdentity;
 use crate::segments;
 use crate::transactions::catalogue::{self, Package};
@@ -26,18 +33,23 @@ use crate::transactions::{self, Transactions};
 use crate::value::collect::Collector;
 use crate::value::moves::Earlier;
 use crate::value::{self, Value};
+use std::sync::Arc;
 
 /// Input that has been looked at and may be read: files listed, schemas checked, catalogue read.
 pub struct Checked {
     pub plan: Plan,
     pub catalogue: Option<Vec<Package>>,
     pub policies: PolicyFile,
+    /// What revenue should be, if the contract names it.
+    pub control: Option<Control>,
 }
 
 /// Looks at everything that can be wrong before any work.
 pub fn check_input(config: &Config, engine: &Engine) -> Result<Checked, Error> {
     let runtime = engine.runtime.handle();
-    let plan = Plan::open(&config.transactions, runtime)?;
+    let mut ids = Ids::load(config.pseudonyms.as_ref())?;
+    ids.forgotten = Output::open(&config.output, runtime)?.forgotten(ids.pseudonyms.as_ref())?;
+    let plan = Plan::open(&config.transactions, Arc::new(ids), runtime)?;
     let (limit, least) = (engine.memory.bytes(), engine.memory.least(plan.rows, engine.threads));
     if limit < least {
         return Err(Error::MemoryTooSmall { limit, least });
@@ -47,7 +59,8 @@ pub fn check_input(config: &Config, engine: &Engine) -> Result<Checked, Error> {
         .as_ref()
         .map(|settings| catalogue::read(settings, &config.money, runtime))
         .transpose()?;
-    Ok(Checked { plan, catalogue, policies: policies(config)? })
+    let control = Control::read(&config.contract.reconciliation.control)?;
+    Ok(Checked { plan, catalogue, policies: policies(config)?, control })
 }
 
 /// A base that is fitted up to the end of its data: everything that offers are made from.
@@ -62,10 +75,13 @@ pub(super) struct Prepared {
     pub input: InputIdentity,
     /// What is to be said of the input.
     pub warnings: Vec<String>,
+    /// What the data contract says of it; empty if it was not asked.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// Reads the transactions once and fits everything, with its tables in `folder`. `valued`: customers are
-/// valued as well, and compared with the run before, if there is one.
+/// valued as well, and compared with the run before, if there is one. `known`: the input is held against the data
+/// contract, and nothing is fitted if it breaks a rule that fails.
 pub(super) fn prepare(
     checked: Checked,
     config: &Config,
@@ -73,9 +89,10 @@ pub(super) fn prepare(
     scratch: &Scratch,
     folder: &RunFolder,
     valued: Option<(&value::Settings, Option<Earlier>)>,
+    known: Option<Known>,
 ) -> Result<Prepared, Error> {
     let progress = &engine.progress;
-    let Checked { mut plan, catalogue, policies } = checked;
+    let Checked { mut plan, catalogue, policies, .. } = checked;
     progress.begin("transactions", plan.rows);
     let resident = engine.memory.resident_rows();
     let transactions =
@@ -98,9 +115,18 @@ pub(super) fn prepare(
     let features = features::build(&transactions, &source, cutoff, config, engine, scratch, folder)?;
     let sampled = SampledCustomers::of(source.sampler, transactions.customer_type);
     progress.end(transactions.counts.good, features.customers, 0);
+    progress.set_rejected(transactions.counts.reasons(features.cleaned.future));
     transactions::keep_contract(&transactions.counts, features.cleaned.future, config)?;
+    let verdicts = match known {
+        Some(known) => judge(&transactions, features.cleaned, config, known),
+        None => Vec::new(),
+    };
+    if !report::is_kept(&verdicts) {
+        return Err(Error::Contract { verdicts });
+    }
     let report = QualityReport::new(&plan, &transactions, features.cleaned, features.customers);
-    let policies = compile(&policies, &features.package_batch, &features.schema, features.as_of_day, engine)?;
+    let policies =
+        compile(&policies, &features.package_batch, &features.schema, features.as_of_day, &plan.ids, engine)?;
 
     progress.begin("segments", sweep_rows(config, &features));
     let segments = segments::build(&features, config, engine, folder)?;
@@ -137,8 +163,9 @@ pub(super) fn prepare(
     progress.end(features.customers, affinities.members.len() as u64, 0);
     let fitted = Fitted { features, segments, neighbourhood, affinities };
     let input = identity::input(&plan);
-    let warnings = left_out::warning(&plan.left_out).into_iter().collect();
-    Ok(Prepared { transactions, report, fitted, model, policies, value, input, warnings })
+    let mut warnings: Vec<String> = left_out::warning(&plan.left_out).into_iter().collect();
+    warnings.extend(sentences(&verdicts, Status::Warned));
+    Ok(Prepared { transactions, report, fitted, model, policies, value, input, warnings, verdicts })
 }
 
 /// Rows that the segment stage goes through, for the progress bar: the sample once for every k, then

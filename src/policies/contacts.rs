@@ -6,11 +6,13 @@ use super::lists::{PackageCodes, texts};
 use crate::config::resolve::{FileFormat, OnBadFile, Returns, TransactionColumns, Transactions};
 use crate::engine::location::LocationError;
 use crate::numerics::random::hash_bytes;
+use crate::privacy::Ids;
 use crate::transactions::InputError;
 use crate::transactions::source::{Batch, Plan, Role};
 use crate::transactions::times;
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::DataType;
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Keeps the hashes of ids apart from other uses of the hash function.
@@ -72,6 +74,7 @@ impl ContactHistory {
     /// read, 40 a contact; a file with more is an error that tells how much it needs.
     pub fn read(
         settings: &ContactSettings,
+        ids: Arc<Ids>,
         days: u32,
         as_of_day: i64,
         packages: &PackageCodes,
@@ -79,7 +82,7 @@ impl ContactHistory {
         budget: u64,
     ) -> Result<Self, PolicyError> {
         let failed = |error| PolicyError::Contacts(Box::new(own_words(error)));
-        let plan = Plan::open(&as_transactions(settings), runtime).map_err(failed)?;
+        let plan = Plan::open(&as_transactions(settings), ids, runtime).map_err(failed)?;
         let mut history = Self::default();
         let offer_day = as_of_day + 1;
         for unit in &plan.units {
@@ -287,7 +290,7 @@ mod tests {
     fn read(path: &Path, days: u32, budget: u64) -> Result<ContactHistory, PolicyError> {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let codes = PackageCodes::of(&packages()).unwrap();
-        ContactHistory::read(&settings(path), days, AS_OF, &codes, runtime.handle(), budget)
+        ContactHistory::read(&settings(path), Arc::default(), days, AS_OF, &codes, runtime.handle(), budget)
     }
 
     fn of(history: &ContactHistory, id: &str) -> Vec<(i32, u32)> {

@@ -58,6 +58,8 @@ fn try_begin(output: &Output, hour: i64) -> Result<(RunFolder, Manifest), RunErr
         input: InputIdentity { files: 1, rows: 1, bytes: 1, fingerprint: "0123456789abcdef".to_owned() },
         config: BTreeMap::new(),
         tables: BTreeMap::from([("recommendations".to_owned(), table)]),
+        pseudonyms: None,
+        sealed: 0,
         extras: Vec::new(),
         quality: Quality::default(),
         stages: Vec::new(),

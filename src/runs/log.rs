@@ -159,9 +159,13 @@ impl Output {
         remote_path(&self.prefix, &format!("{LOG}/{number}.json"))
     }
 
-    /// Numbers of the entries, ascending.
     fn log_numbers(&self) -> Result<Vec<u64>, RunError> {
-        let folder = remote_path(&self.prefix, LOG);
+        self.numbers(LOG)
+    }
+
+    /// Numbers of the files `<n>.json` in a folder, ascending.
+    pub(super) fn numbers(&self, folder: &str) -> Result<Vec<u64>, RunError> {
+        let folder = remote_path(&self.prefix, folder);
         let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&folder)));
         let files = listed.map_err(|source| self.unreadable(source))?.objects;
         let number = |name: &str| name.strip_suffix(".json")?.parse().ok();

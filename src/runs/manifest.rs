@@ -36,11 +36,22 @@ pub struct Manifest {
     /// Every key of the configuration with its value.
     pub config: BTreeMap<String, serde_json::Value>,
     pub tables: BTreeMap<String, TableFiles>,
+    /// The id of the key of pseudonyms, if customers are published under pseudonyms.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pseudonyms: Option<String>,
+    /// How often the run was sealed again, because customers were removed from it.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub sealed: u64,
     /// Files beside the tables, such as charts.
     pub extras: Vec<PartFile>,
     pub quality: Quality,
     pub stages: Vec<StageFigures>,
     pub peak_memory_bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// When a stopped run was taken up again for the last time, and what it did not have to do again.

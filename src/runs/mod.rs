@@ -8,6 +8,8 @@
 //! | [`manifest`] | what a run is |
 //! | [`log`] | which run readers go by: published, gone back to, removed |
 //! | [`lock`] | one run at a time |
+//! | [`probe`] | whether an output can do what publishing needs |
+//! | [`forget`] | customers removed from published runs and kept out of later ones |
 //! | [`removal`] | removing runs that are no longer wanted |
 //! | [`conformance`] | what publishing promises, as a suite over any store |
 //! | [`difference`], [`verification`] | two runs compared; a run's files against its manifest |
@@ -15,9 +17,11 @@
 #[cfg(test)]
 mod conformance;
 pub mod difference;
+pub mod forget;
 pub mod lock;
 pub mod log;
 pub mod manifest;
+pub mod probe;
 pub mod removal;
 pub mod verification;
 
@@ -28,6 +32,7 @@ use crate::engine::stores;
 use crate::evaluate::report::Backtest;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use forget::{seal_of, sealed_name};
 use lock::{LOCK, Lease, OutputLock, Times};
 use log::{Action, Entry};
 use manifest::{FORMAT, Manifest};
@@ -91,8 +96,26 @@ pub enum RunError {
     },
     #[error("entry {number} of the log of runs is gone from {path}")]
     LogGone { number: u64, path: String },
+    #[error("list {number} of forgotten customers cannot be read")]
+    BadList {
+        number: u64,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the key of the lists of forgotten customers is gone from {path}, or is none")]
+    NoDigestKey { path: String },
+    #[error("the lists of forgotten customers are under the key {of_list}, and the key at hand is {at_hand}")]
+    OtherListKey { of_list: String, at_hand: String },
+    #[error("customers cannot be removed from {path}")]
+    Purge {
+        path: String,
+        #[source]
+        source: arrow::error::ArrowError,
+    },
     #[error("the manifest of run {id} lists {file}, which is outside the run's folder")]
     ForeignFile { id: String, file: String },
+    #[error("run {id} has its customers under other pseudonyms, or under none")]
+    OtherIds { id: String },
     #[error("run {id} has format {found}, this packwise reads up to {FORMAT}")]
     NewerFormat { id: String, found: u32 },
     #[error(transparent)]
@@ -158,6 +181,11 @@ impl Output {
     /// An output in a store that is open already.
     pub fn over(name: &str, store: Arc<dyn ObjectStore>, prefix: StorePath, runtime: &Handle) -> Self {
         Self { name: name.to_owned(), store, prefix, local: None, runtime: runtime.clone() }
+    }
+
+    /// Where its requests run.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     fn run_path(&self, id: &str, name: &str) -> StorePath {
@@ -261,7 +289,13 @@ impl Output {
 
     /// Ids of the published runs, oldest first (ids begin with the time of their start).
     pub fn list(&self) -> Result<Vec<String>, RunError> {
-        self.published("runs", MANIFEST)
+        let mut published = Vec::new();
+        for id in self.ids("runs")? {
+            if self.is_published(&id)? {
+                published.push(id);
+            }
+        }
+        Ok(published)
     }
 
     /// Ids of the folders below `kind` that hold the file that makes them visible, ascending.
@@ -287,7 +321,15 @@ impl Output {
     }
 
     fn is_published(&self, id: &str) -> Result<bool, RunError> {
-        self.exists(&self.run_path(id, MANIFEST))
+        Ok(self.exists(&self.run_path(id, MANIFEST))? || self.seal(id)?.is_some())
+    }
+
+    /// The highest seal of a run's manifests; None if it has none.
+    fn seal(&self, id: &str) -> Result<Option<u64>, RunError> {
+        let folder = remote_path(&self.prefix, &format!("runs/{id}"));
+        let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&folder)));
+        let files = listed.map_err(|source| self.unreadable(source))?.objects;
+        Ok(files.iter().filter_map(|file| seal_of(file.location.filename()?)).max())
     }
 
     fn exists(&self, path: &StorePath) -> Result<bool, RunError> {
@@ -313,9 +355,9 @@ impl Output {
             Some(id) => id.to_owned(),
             None => self.current()?.ok_or_else(|| RunError::NoRun { path: self.name.clone() })?,
         };
-        let Some(bytes) = self.read(&self.run_path(&id, MANIFEST))? else {
-            return Err(RunError::UnknownRun { id, path: self.name.clone() });
-        };
+        let unknown = || RunError::UnknownRun { id: id.clone(), path: self.name.clone() };
+        let seal = self.seal(&id)?.ok_or_else(unknown)?;
+        let bytes = self.read(&self.run_path(&id, &sealed_name(seal)))?.ok_or_else(unknown)?;
         let manifest: Manifest = serde_json::from_slice(&bytes)
             .map_err(|source| RunError::BadManifest { id: id.clone(), source })?;
         if manifest.format > FORMAT {
@@ -405,7 +447,11 @@ fn remove_unfinished(runs: &Path, kept: Option<&str>) -> std::io::Result<()> {
         if kept.is_some_and(|id| folder.ends_with(id)) {
             continue;
         }
-        if folder.join(STARTED).is_file() && !folder.join(MANIFEST).exists() {
+        let is_published = || {
+            let names = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            names.into_iter().any(|file| file.file_name().to_str().and_then(seal_of).is_some())
+        };
+        if folder.join(STARTED).is_file() && !is_published() {
             tracing::info!(folder = %folder.display(), "removing an unfinished run");
             std::fs::remove_dir_all(&folder)?;
         }

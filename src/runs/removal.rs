@@ -5,9 +5,11 @@
 //! What packwise did not write stays: only files that the manifest lists, or that have a name that only packwise
 //! gives, are touched.
 
+use super::forget::seal_of;
 use super::log::{Action, Entry};
 use super::manifest::Manifest;
-use super::{EVALUATION, MANIFEST, Output, RunError, STARTED};
+use super::{EVALUATION, Output, RunError, STARTED};
+use crate::contract::report;
 use crate::engine::part::remote_path;
 use crate::tables;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -104,14 +106,14 @@ impl Output {
             if !dry {
                 self.append(&entry)?;
             }
-            self.remove("runs", &id, MANIFEST, &entry.files, dry, &mut done)?;
+            self.remove("runs", &id, &entry.files, dry, &mut done)?;
             done.runs.push(id);
         }
         for id in self.ids("runs")?.into_iter().filter(|id| !published.contains(id)) {
             let removal = log.iter().find(|entry| entry.action == Action::Remove && entry.run_id == id);
             let listed = removal.map(|entry| entry.files.clone()).unwrap_or_default();
             if removal.is_some() || self.is_begun(&id) {
-                self.remove("runs", &id, MANIFEST, &listed, dry, &mut done)?;
+                self.remove("runs", &id, &listed, dry, &mut done)?;
                 done.unfinished.push(id);
             }
         }
@@ -120,7 +122,7 @@ impl Output {
         for id in &evaluations[..old] {
             let begun = super::time_of(id).map(|time| time.and_utc());
             if begun.is_some_and(|begun| now.signed_duration_since(begun) >= retention.older_than) {
-                self.remove("evaluations", id, EVALUATION, &[], dry, &mut done)?;
+                self.remove("evaluations", id, &[], dry, &mut done)?;
                 done.evaluations.push(id.clone());
             }
         }
@@ -133,7 +135,6 @@ impl Output {
         &self,
         kind: &str,
         id: &str,
-        visible: &str,
         listed: &[String],
         dry: bool,
         done: &mut Removed,
@@ -146,7 +147,7 @@ impl Output {
         for object in found {
             let name = object.location.as_ref().strip_prefix(folder.as_ref()).unwrap_or_default();
             let name = name.trim_start_matches('/');
-            if name == visible {
+            if name == EVALUATION || seal_of(name).is_some() {
                 first.push(object.location);
             } else if name == STARTED {
                 last.push(object.location);
@@ -169,6 +170,25 @@ impl Output {
             remove_empty(&local.join(kind).join(id));
         }
         Ok(())
+    }
+
+    /// Removes what a run's newest manifest does not list: older manifests, and parts of ours that were written again.
+    pub(super) fn remove_unlisted(&self, id: &str, manifest: &Manifest) -> Result<(), RunError> {
+        let folder = remote_path(&self.prefix, &format!("runs/{id}"));
+        let found = self.runtime.block_on(self.store.list(Some(&folder)).try_collect::<Vec<_>>());
+        let listed: BTreeSet<String> = files_of(manifest).into_iter().collect();
+        let (mut manifests, mut parts) = (Vec::new(), Vec::new());
+        for object in found.map_err(|source| self.unreadable(source))? {
+            let name = object.location.as_ref().strip_prefix(folder.as_ref()).unwrap_or_default();
+            let name = name.trim_start_matches('/');
+            match seal_of(name) {
+                Some(seal) if seal < manifest.sealed => manifests.push(object.location),
+                None if is_ours(name) && !listed.contains(name) => parts.push(object.location),
+                _ => {}
+            }
+        }
+        self.delete(manifests)?;
+        self.delete(parts)
     }
 
     /// Deletes files; one that is gone already is no error.
@@ -197,13 +217,24 @@ fn files_of(manifest: &Manifest) -> Vec<String> {
 fn is_ours(name: &str) -> bool {
     let part = |file: &str| {
         let number = file.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".parquet"));
-        number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|digit| digit.is_ascii_digit()))
+        // The part's number, and the seal that it was written again for.
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+        number.is_some_and(|number| {
+            let (part, seal) = number.split_once('-').unwrap_or((number, "0"));
+            part.len() >= 5 && is_number(part) && is_number(seal)
+        })
     };
     match name.split_once('/') {
         Some((table, file)) => tables::ALL.iter().any(|known| known.name == table) && part(file),
-        None => {
-            ["segments.svg", "segment_sweep.svg", "recall_by_k.svg", "accuracy_revenue.svg"].contains(&name)
-        }
+        None => [
+            "segments.svg",
+            "segment_sweep.svg",
+            "recall_by_k.svg",
+            "accuracy_revenue.svg",
+            report::JSON,
+            report::JUNIT,
+        ]
+        .contains(&name),
     }
 }
 

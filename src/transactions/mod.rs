@@ -21,14 +21,16 @@ pub mod left_out;
 pub mod normalise;
 pub mod quality;
 pub mod quarantine;
+pub mod replay;
 pub mod source;
-mod text_column;
+pub mod text_column;
 pub mod times;
 pub mod whole_customers;
 
 pub use error::InputError;
 
 use crate::config::Config;
+use crate::contract::{self, Action, Contract};
 use crate::engine::buckets::{Buckets, splitters};
 use crate::engine::location;
 use crate::engine::part::{PartFile, RunFolder};
@@ -39,7 +41,7 @@ use crate::tables::CustomerType;
 use catalogue::Package;
 use codes::Codes;
 use keys::KeyKind;
-use normalise::{BatchFailure, Counts, MOST_CHANNELS, Normaliser, Rules};
+use normalise::{BatchFailure, Counts, MOST_CHANNELS, Normaliser, RowContract, Rules};
 use quarantine::{QuarantineWriter, Rejected};
 use source::{Plan, Role};
 
@@ -185,7 +187,12 @@ fn shuffle_with(
             Some(packages) => Codes::fixed(packages.iter().map(|package| package.code.as_str())),
             None => Codes::growing(u32::MAX as usize),
         },
-        channels: Codes::growing(MOST_CHANNELS),
+        channels: match &config.contract.accepted {
+            accepted if accepted.on_break == Action::Quarantine => {
+                Codes::fixed(accepted.channels.iter().map(String::as_str))
+            }
+            _ => Codes::growing(MOST_CHANNELS),
+        },
         prices: packages.map(|all| all.iter().map(|package| package.price).collect()).unwrap_or_default(),
         has_amount: settings.columns.amount.is_some(),
         scale: config.money.scale(),
@@ -193,6 +200,7 @@ fn shuffle_with(
         amount_is_unit: settings.amount_is_unit,
         returns: settings.returns,
         as_of_end: settings.as_of.map(|date| (times::days_of(date) + 1) * times::DAY - 1),
+        contract: of_rows(&config.contract),
     };
     let Some((counts, quarantine)) = normalise_all(plan, &rules, &buckets, engine, folder)? else {
         return Ok(None);
@@ -203,6 +211,7 @@ fn shuffle_with(
         buckets.split_large(most)?;
     }
 
+    engine.progress.set_rejected(counts.reasons(0));
     keep_contract(&counts, 0, config)?;
     let as_of_day = match settings.as_of {
         Some(date) => times::days_of(date),
@@ -239,6 +248,23 @@ fn shuffle_with(
         has_money: cut.has_money,
         has_catalogue: config.catalogue.is_some(),
     }))
+}
+
+/// What the contract says of single rows.
+fn of_rows(contract: &Contract) -> RowContract {
+    let needs = |role: &str| {
+        contract::ROLES
+            .iter()
+            .position(|known| *known == role)
+            .is_some_and(|at| contract.nulls.quarantines(at))
+    };
+    RowContract {
+        needs_channel: needs("channel"),
+        needs_amount: needs("amount"),
+        needs_quantity: needs("quantity"),
+        accepts_only: contract.accepted.on_break == Action::Quarantine,
+        sums_revenue: contract.reconciliation.on_break != Action::Off,
+    }
 }
 
 /// The pass itself; None if the keys turned out too narrow for the ids.

@@ -36,6 +36,20 @@ pub struct Rules {
     pub returns: Returns,
     /// Last second of the data if the configuration names it.
     pub as_of_end: Option<i64>,
+    pub contract: RowContract,
+}
+
+/// What the data contract says of single rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowContract {
+    /// Rows without it are rejected.
+    pub needs_channel: bool,
+    pub needs_amount: bool,
+    pub needs_quantity: bool,
+    /// `channels` are the accepted ones, and rows of others are rejected.
+    pub accepts_only: bool,
+    /// Revenue is summed by day.
+    pub sums_revenue: bool,
 }
 
 /// The code of rows without a channel.
@@ -131,7 +145,12 @@ impl<'a> Normaliser<'a> {
         let quantities = batch.column(Role::Quantity).map(Numbers::new).transpose()?;
 
         self.counts.rows += batch.rows as u64;
+        let mut forgotten = batch.forgotten.iter().peekable();
         for row in 0..batch.rows {
+            if forgotten.next_if(|next| **next == row).is_some() {
+                self.counts.forgotten += 1;
+                continue;
+            }
             let checked = self.row(
                 row,
                 &customers,
@@ -194,6 +213,7 @@ impl<'a> Normaliser<'a> {
         }
         let quantity = match quantities.map(|numbers| numbers.get(row)) {
             None => 1.0,
+            Some(None) if rules.contract.needs_quantity => return Err(Reason::NoQuantity),
             Some(None) => {
                 self.counts.null_quantities += 1;
                 1.0
@@ -202,9 +222,10 @@ impl<'a> Normaliser<'a> {
             Some(Some(_)) => return Err(Reason::AbsurdQuantity),
         };
         let amount = self.amount(row, package, quantity, amounts)?;
-        if amount < 0 || quantity < 0.0 {
+        let is_return = amount < 0 || quantity < 0.0;
+        if is_return {
             match rules.returns {
-                Returns::Net => self.counts.returns_netted += 1,
+                Returns::Net => {}
                 Returns::Drop => return Ok(Checked::DroppedReturn),
                 Returns::Quarantine => return Err(Reason::NegativeAmount),
             }
@@ -212,13 +233,18 @@ impl<'a> Normaliser<'a> {
         let (seen, cache) = (&mut self.channel_codes, &mut self.channel_cache);
         let channel = match channels.map(|texts| look_up(texts, row, seen, cache, &rules.channels)) {
             None => NO_CHANNEL,
+            Some(Looked::Nothing) if rules.contract.needs_channel => return Err(Reason::NoChannel),
             Some(Looked::Nothing) => {
                 self.counts.null_channels += 1;
                 NO_CHANNEL
             }
             Some(Looked::Code(Code::Known(code))) => code as u16,
+            Some(Looked::Code(Code::Unknown)) if rules.contract.accepts_only => {
+                return Err(Reason::ChannelNotAccepted);
+            }
             Some(Looked::Code(Code::Unknown | Code::TooMany)) => NO_CHANNEL,
         };
+        self.counts.returns_netted += u64::from(is_return);
         Ok(Checked::Good(GoodRow {
             seconds: seconds_short,
             package,
@@ -240,6 +266,7 @@ impl<'a> Normaliser<'a> {
     ) -> Result<i64, Reason> {
         let rules = self.rules;
         let given = match amounts.map(|numbers| numbers.get(row)) {
+            Some(None) if rules.contract.needs_amount => return Err(Reason::MissingAmount),
             Some(None) => {
                 self.counts.null_amounts += 1;
                 None
@@ -310,6 +337,13 @@ impl<'a> Normaliser<'a> {
             self.counts.by_day.resize(day + 1, 0);
         }
         self.counts.by_day[day] += 1;
+        if self.rules.contract.sums_revenue {
+            let days = &mut self.counts.revenue_by_day;
+            if days.len() <= day {
+                days.resize(day + 1, 0);
+            }
+            days[day] = days[day].saturating_add(good.amount);
+        }
         if good.channel != NO_CHANNEL {
             let channel = good.channel as usize;
             if self.counts.by_channel.len() <= channel {

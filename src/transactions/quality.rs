@@ -52,6 +52,9 @@ impl QualityReport {
                 report.rows(&format!("rejected: {}", reason.text()), count, rows);
             }
         }
+        if counts.forgotten > 0 {
+            report.rows("rows of forgotten customers", counts.forgotten, rows);
+        }
         report.rows("returns taken off revenue", counts.returns_netted, rows);
         report.rows("returns left out", counts.returns_dropped, rows);
         report.rows("exact duplicates", cleaned.duplicates, rows);

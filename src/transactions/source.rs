@@ -9,6 +9,7 @@ use crate::config::resolve::{FileFormat, OnBadFile, Transactions};
 use crate::engine::guard::{Guarded, guarded};
 use crate::engine::input::Input;
 use crate::engine::location::{self, InputFile};
+use crate::privacy::Ids;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -42,6 +43,8 @@ pub enum Role {
 pub struct Batch {
     pub columns: [Option<ArrayRef>; 7],
     pub rows: usize,
+    /// Rows of customers who are to be forgotten, ascending.
+    pub forgotten: Vec<usize>,
 }
 
 impl Batch {
@@ -65,6 +68,7 @@ pub struct Source {
     pub file: InputFile,
     bindings: Vec<Binding>,
     kind: SourceKind,
+    ids: Arc<Ids>,
 }
 
 enum SourceKind {
@@ -96,17 +100,19 @@ pub struct Plan {
     /// Files that cannot be read and that the run goes without, in the order of the listing.
     pub left_out: Vec<LeftOut>,
     pub on_bad_file: OnBadFile,
+    /// What becomes of customers' ids.
+    pub ids: Arc<Ids>,
 }
 
 impl Plan {
     /// Lists the input and checks every file's schema. A file whose footer or header cannot be read is left out if
     /// the configuration says so.
-    pub fn open(config: &Transactions, runtime: &Handle) -> Result<Self, InputError> {
+    pub fn open(config: &Transactions, ids: Arc<Ids>, runtime: &Handle) -> Result<Self, InputError> {
         let files = location::list(&config.path, "transactions", runtime)?;
         let mut sources = Vec::with_capacity(files.len());
         let mut left_out = Vec::new();
         for file in files {
-            match open_source(file.clone(), config, runtime) {
+            match open_source(file.clone(), config, &ids, runtime) {
                 Ok(source) => sources.push(source),
                 Err(error) if config.on_bad_file == OnBadFile::Quarantine && error.bad_file().is_some() => {
                     left_out.push(LeftOut::new(file, &error));
@@ -114,7 +120,7 @@ impl Plan {
                 Err(error) => return Err(error),
             }
         }
-        Self::of(sources, left_out, config.on_bad_file)
+        Self::of(sources, left_out, config.on_bad_file, ids)
     }
 
     /// Takes files out, named with what is wrong with them.
@@ -124,11 +130,16 @@ impl Plan {
         let mut left_out = std::mem::take(&mut self.left_out);
         left_out.extend(bad);
         left_out.sort_by(|a, b| a.file.name.cmp(&b.file.name));
-        *self = Self::of(sources, left_out, self.on_bad_file)?;
+        *self = Self::of(sources, left_out, self.on_bad_file, self.ids.clone())?;
         Ok(())
     }
 
-    fn of(sources: Vec<Source>, left_out: Vec<LeftOut>, on_bad_file: OnBadFile) -> Result<Self, InputError> {
+    fn of(
+        sources: Vec<Source>,
+        left_out: Vec<LeftOut>,
+        on_bad_file: OnBadFile,
+        ids: Arc<Ids>,
+    ) -> Result<Self, InputError> {
         if let (true, Some(first)) = (sources.is_empty(), left_out.first()) {
             return Err(InputError::AllLeftOut {
                 files: left_out.len(),
@@ -163,6 +174,7 @@ impl Plan {
             }
         }
         Ok(Self {
+            ids,
             rows: units.iter().map(|unit| unit.rows).sum(),
             bytes: sources.iter().map(|source| source.file.bytes).sum(),
             estimated: sources.iter().any(|source| matches!(source.kind, SourceKind::Csv { .. })),
@@ -210,6 +222,9 @@ const ALL_ROLES: [Role; 7] = [
 
 impl Source {
     fn has_integer_customers(&self) -> bool {
+        if self.ids.pseudonyms.is_some() {
+            return false;
+        }
         match (&self.bindings[Role::Customer as usize], &self.kind) {
             (Binding::Column(index), SourceKind::Parquet { metadata }) => {
                 let data_type = metadata.schema().field(*index).data_type();
@@ -265,7 +280,7 @@ impl Source {
                     .map_err(|source| self.unreadable(&bytes, source))?;
                 Ok(Box::new(Guarded::new(reader).map(move |batch| {
                     let batch = batch.map_err(|source| self.unreadable(&bytes, source))?;
-                    Ok(self.batch(batch.columns(), &wanted, &roles, batch.num_rows()))
+                    self.batch(batch.columns(), &wanted, &roles, batch.num_rows())
                 })))
             }
             SourceKind::Csv { schema, delimiter } => {
@@ -280,14 +295,20 @@ impl Source {
                     .map_err(|source| self.unreadable(&bytes, source))?;
                 Ok(Box::new(Guarded::new(reader).map(move |batch| {
                     let batch = batch.map_err(|source| self.unreadable(&bytes, source))?;
-                    Ok(self.batch(batch.columns(), &wanted, &roles, batch.num_rows()))
+                    self.batch(batch.columns(), &wanted, &roles, batch.num_rows())
                 })))
             }
         }
     }
 
-    fn batch(&self, columns: &[ArrayRef], wanted: &[usize], roles: &[Role], rows: usize) -> Batch {
-        let mut batch = Batch { columns: Default::default(), rows };
+    fn batch(
+        &self,
+        columns: &[ArrayRef],
+        wanted: &[usize],
+        roles: &[Role],
+        rows: usize,
+    ) -> Result<Batch, InputError> {
+        let mut batch = Batch { columns: Default::default(), rows, forgotten: Vec::new() };
         for role in roles {
             batch.columns[*role as usize] = match &self.bindings[*role as usize] {
                 Binding::Column(index) => {
@@ -299,7 +320,11 @@ impl Source {
                 Binding::NotMapped => None,
             };
         }
-        batch
+        // Nothing after this sees an id that is not to be seen.
+        if let Some(ids) = &mut batch.columns[Role::Customer as usize] {
+            (*ids, batch.forgotten) = self.ids.column(ids).map_err(InputError::batch)?;
+        }
+        Ok(batch)
     }
 
     fn unreadable(
@@ -358,7 +383,12 @@ pub fn csv_schema(input: &Input, file: &InputFile, delimiter: u8) -> Result<Sche
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
-fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Result<Source, InputError> {
+fn open_source(
+    file: InputFile,
+    config: &Transactions,
+    ids: &Arc<Ids>,
+    runtime: &Handle,
+) -> Result<Source, InputError> {
     let input = Input::open(&file, runtime).map_err(|error| storage(&file, error))?;
     let unreadable = |source: Cause| unreadable(&file, &input, source);
     let columns = &config.columns;
@@ -421,7 +451,7 @@ fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Resu
         };
         bindings.push(binding);
     }
-    Ok(Source { file, bindings, kind })
+    Ok(Source { file, bindings, kind, ids: ids.clone() })
 }
 
 /// Fails if the footer places a column outside of the file, or counts rows that cannot be.

@@ -31,7 +31,7 @@ fn shop() -> (Shop, Vec<Purchase>) {
 
 /// Every published row, without the report on data quality.
 fn rows(shop: &Shop, run: &Manifest) -> Vec<String> {
-    let tables = run.tables.keys().filter(|name| *name != "data_quality");
+    let tables = run.tables.keys().filter(|name| !["data_quality", "rfm_migration"].contains(&name.as_str()));
     // The funnel of policies and the like say nothing of files; quarantine names them, and must not name this one.
     tables.flat_map(|name| lines(&shop.table(run, name))).collect()
 }
@@ -241,7 +241,7 @@ fn a_failing_disk_never_leaves_files_out() {
     let (shop, bad) = shop();
     let path = shop.path("dumps/m.parquet");
     write_parquet(&path, &batch(&bad, Ids::Integer));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(&path).is_ok() {
         eprintln!("skipped: this user may read everything");
         return;

@@ -14,10 +14,14 @@ pub enum Reason {
     AbsurdAmount,
     AbsurdQuantity,
     NegativeAmount,
+    NoChannel,
+    MissingAmount,
+    NoQuantity,
+    ChannelNotAccepted,
 }
 
 impl Reason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::NoCustomer,
         Self::NoPackage,
         Self::NoTime,
@@ -29,6 +33,10 @@ impl Reason {
         Self::AbsurdAmount,
         Self::AbsurdQuantity,
         Self::NegativeAmount,
+        Self::NoChannel,
+        Self::MissingAmount,
+        Self::NoQuantity,
+        Self::ChannelNotAccepted,
     ];
 
     /// As published in the quarantine table and the report.
@@ -45,6 +53,10 @@ impl Reason {
             Self::AbsurdAmount => "amount is not a number or absurdly large",
             Self::AbsurdQuantity => "quantity is not a number or absurdly large",
             Self::NegativeAmount => "amount or quantity is negative",
+            Self::NoChannel => "channel is null, which the contract refuses",
+            Self::MissingAmount => "amount is null, which the contract refuses",
+            Self::NoQuantity => "quantity is null, which the contract refuses",
+            Self::ChannelNotAccepted => "channel is not accepted by the contract",
         }
     }
 }
@@ -55,6 +67,8 @@ pub struct Counts {
     pub rows: u64,
     pub good: u64,
     pub rejected: [u64; Reason::ALL.len()],
+    /// Rows of customers who are to be forgotten.
+    pub forgotten: u64,
     pub returns_dropped: u64,
     /// Returns taken off revenue.
     pub returns_netted: u64,
@@ -65,6 +79,8 @@ pub struct Counts {
     pub by_day: Vec<u64>,
     /// Rows by channel code.
     pub by_channel: Vec<u64>,
+    /// Minor units by day since 1970, if they are asked for.
+    pub revenue_by_day: Vec<i64>,
 }
 
 impl Counts {
@@ -74,17 +90,33 @@ impl Counts {
         for (mine, theirs) in self.rejected.iter_mut().zip(other.rejected) {
             *mine += theirs;
         }
+        self.forgotten += other.forgotten;
         self.returns_dropped += other.returns_dropped;
         self.returns_netted += other.returns_netted;
         self.null_channels += other.null_channels;
         self.null_amounts += other.null_amounts;
         self.null_quantities += other.null_quantities;
+        let days = self.revenue_by_day.len().max(other.revenue_by_day.len());
+        self.revenue_by_day.resize(days, 0);
+        for (mine, theirs) in self.revenue_by_day.iter_mut().zip(&other.revenue_by_day) {
+            *mine = mine.saturating_add(*theirs);
+        }
         for (mine, theirs) in [(&mut self.by_day, &other.by_day), (&mut self.by_channel, &other.by_channel)] {
             mine.resize(mine.len().max(theirs.len()), 0);
             for (mine, theirs) in mine.iter_mut().zip(theirs) {
                 *mine += theirs;
             }
         }
+    }
+
+    /// Reasons that occurred, with their rows; `late` rows were found to lie after the end of the data when the
+    /// pass was over.
+    pub fn reasons(&self, late: u64) -> Vec<(&'static str, u64)> {
+        let rows = |reason: Reason| {
+            let late = if reason == Reason::FutureTime { late } else { 0 };
+            (reason.text(), self.rejected[reason as usize] + late)
+        };
+        Reason::ALL.into_iter().map(rows).filter(|(_, rows)| *rows > 0).collect()
     }
 
     pub fn rejected_rows(&self) -> u64 {
