@@ -79,10 +79,10 @@ impl Setting {
     }
 
     fn shuffle(&self) -> Transactions {
-        let Checked { plan, catalogue, .. } = check_input(&self.config, &self.engine).expect("reads");
+        let Checked { mut plan, catalogue, .. } = check_input(&self.config, &self.engine).expect("reads");
         let resident = self.engine.memory.resident_rows();
         let (config, scratch, folder) = (&self.config, &self.scratch, &self.folder);
-        transactions::shuffle(&plan, catalogue, config, &self.engine, resident, scratch, folder)
+        transactions::shuffle(&mut plan, catalogue, config, &self.engine, resident, scratch, folder)
             .expect("shuffles")
     }
 

@@ -266,9 +266,9 @@ fn a_file_that_changes_while_it_is_read_fails_the_run_with_its_name() {
     let scratch = Scratch::temporary().unwrap();
     let folder = RunFolder::Local { root: scratch.path().join("run") };
     let shuffle = |change: &dyn Fn()| {
-        let Checked { plan, catalogue, .. } = check_input(&config, &engine).unwrap();
+        let Checked { mut plan, catalogue, .. } = check_input(&config, &engine).unwrap();
         change();
-        transactions::shuffle(&plan, catalogue, &config, &engine, 1 << 20, &scratch, &folder).map(drop)
+        transactions::shuffle(&mut plan, catalogue, &config, &engine, 1 << 20, &scratch, &folder).map(drop)
     };
     shuffle(&|| ()).unwrap();
     let path = shop.path("dumps/all.parquet");
