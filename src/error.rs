@@ -16,6 +16,7 @@ use crate::runs::RunError;
 use crate::segments::SegmentError;
 use crate::transactions::InputError;
 use crate::value::ValueError;
+use std::io::ErrorKind;
 
 /// What an error says and then its causes, each once: transparent layers repeat what was said.
 pub fn chain(error: &dyn std::error::Error) -> Vec<String> {
@@ -206,7 +207,19 @@ impl Error {
             Self::Generate(error) => error.hint().map(str::to_owned),
             _ => None,
         }
+        .or_else(|| {
+            is_storage_full(self)
+                .then(|| "free space on the disk that holds this file, then run again".to_owned())
+        })
     }
+}
+
+/// Whether a full disk is at the bottom of it.
+fn is_storage_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let io = error.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    })
 }
 
 fn input_code(error: &InputError) -> u8 {

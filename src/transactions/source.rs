@@ -1,6 +1,8 @@
 //! The input files: their schemas checked before any work, cut into units, and read as batches of the
 //! mapped columns.
 
+mod footer;
+
 use super::InputError;
 use super::left_out::LeftOut;
 use super::text_column::is_code;
@@ -12,11 +14,9 @@ use crate::engine::location::{self, InputFile};
 use arrow::array::{ArrayRef, StringArray};
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use footer::Footer;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
-use parquet::errors::ParquetError;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -25,6 +25,8 @@ const BATCH: usize = 32_768;
 /// Bytes that a CSV row is taken to have when rows are estimated, and how much packing saves.
 const CSV_ROW_BYTES: u64 = 48;
 const CSV_PACKING: u64 = 6;
+/// Bytes of footers that are kept from the look at the schemas to the pass.
+const KEPT_FOOTERS: usize = 32 << 20;
 
 /// The mapped columns, in the order in which batches hold them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,7 @@ pub struct Source {
 }
 
 enum SourceKind {
-    Parquet { metadata: ArrowReaderMetadata },
+    Parquet(Footer),
     Csv { schema: SchemaRef, delimiter: u8 },
 }
 
@@ -105,9 +107,18 @@ impl Plan {
         let files = location::list(&config.path, "transactions", runtime)?;
         let mut sources = Vec::with_capacity(files.len());
         let mut left_out = Vec::new();
+        let mut kept = 0;
         for file in files {
             match open_source(file.clone(), config, runtime) {
-                Ok(source) => sources.push(source),
+                Ok(mut source) => {
+                    if let Some(footer) = source.footer() {
+                        kept += footer.bytes();
+                        if kept > KEPT_FOOTERS {
+                            footer.forget();
+                        }
+                    }
+                    sources.push(source);
+                }
                 Err(error) if config.on_bad_file == OnBadFile::Quarantine && error.bad_file().is_some() => {
                     left_out.push(LeftOut::new(file, &error));
                 }
@@ -140,10 +151,9 @@ impl Plan {
         let mut units = Vec::new();
         for (number, source) in sources.iter().enumerate() {
             match &source.kind {
-                SourceKind::Parquet { metadata } => {
+                SourceKind::Parquet(footer) => {
                     let mut first_row = 0;
-                    for (row_group, group) in metadata.metadata().row_groups().iter().enumerate() {
-                        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+                    for (row_group, rows) in footer.groups.iter().copied().enumerate() {
                         if rows > 0 {
                             units.push(Unit { source: number, row_group, first_row, rows });
                         }
@@ -211,11 +221,16 @@ const ALL_ROLES: [Role; 7] = [
 impl Source {
     fn has_integer_customers(&self) -> bool {
         match (&self.bindings[Role::Customer as usize], &self.kind) {
-            (Binding::Column(index), SourceKind::Parquet { metadata }) => {
-                let data_type = metadata.schema().field(*index).data_type();
-                data_type.is_integer() && *data_type != DataType::UInt64
-            }
+            (Binding::Column(_), SourceKind::Parquet(footer)) => footer.integer_customers,
             _ => false,
+        }
+    }
+
+    /// The footer, if it has one.
+    fn footer(&mut self) -> Option<&mut Footer> {
+        match &mut self.kind {
+            SourceKind::Parquet(footer) => Some(footer),
+            SourceKind::Csv { .. } => None,
         }
     }
 
@@ -238,7 +253,10 @@ impl Source {
         wanted.dedup();
         let roles = roles.to_vec();
         match &self.kind {
-            SourceKind::Parquet { metadata } => {
+            SourceKind::Parquet(footer) => {
+                let metadata = footer
+                    .metadata(&input, &self.file, &wanted)
+                    .map_err(|source| self.unreadable(&bytes, source))?;
                 let mask = ProjectionMask::roots(
                     metadata.metadata().file_metadata().schema_descr(),
                     wanted.iter().copied(),
@@ -257,11 +275,15 @@ impl Source {
                     })
                     .collect();
                 let input = input.prefetch(&ranges).map_err(|source| self.unreadable(&bytes, source))?;
-                let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata.clone())
-                    .with_projection(mask)
-                    .with_row_groups(groups)
-                    .with_batch_size(BATCH)
-                    .build()
+                let open = || {
+                    ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata)
+                        .with_projection(mask)
+                        .with_row_groups(groups)
+                        .with_batch_size(BATCH)
+                        .build()
+                };
+                let reader = guarded(open)
+                    .map_err(|source| self.unreadable(&bytes, source))?
                     .map_err(|source| self.unreadable(&bytes, source))?;
                 Ok(Box::new(Guarded::new(reader).map(move |batch| {
                     let batch = batch.map_err(|source| self.unreadable(&bytes, source))?;
@@ -375,16 +397,11 @@ fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Resu
         let schema = csv_schema(&input, &file, config.delimiter)?;
         (SourceKind::Csv { schema: schema.clone(), delimiter: config.delimiter }, schema)
     } else {
-        let names = [Some(&columns.package), columns.channel.as_ref()];
-        let metadata = guarded(|| {
-            let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new())?;
-            check_places(&metadata, file.bytes)?;
-            with_dictionaries(&metadata, &names)
-        })
-        .map_err(|error| unreadable(error.into()))?
-        .map_err(|error| unreadable(error.into()))?;
-        let schema = metadata.schema().clone();
-        (SourceKind::Parquet { metadata }, schema)
+        let repeating: Vec<String> =
+            [Some(&columns.package), columns.channel.as_ref()].into_iter().flatten().cloned().collect();
+        let (footer, schema) =
+            Footer::read(&input, &file, &columns.customer, repeating).map_err(unreadable)?;
+        (SourceKind::Parquet(footer), schema)
     };
     let folders = location::hive_values(&file.name);
     let mut bindings = Vec::with_capacity(mapped.len());
@@ -424,28 +441,6 @@ fn open_source(file: InputFile, config: &Transactions, runtime: &Handle) -> Resu
     Ok(Source { file, bindings, kind })
 }
 
-/// Fails if the footer places a column outside of the file, or counts rows that cannot be.
-fn check_places(metadata: &ArrowReaderMetadata, bytes: u64) -> Result<(), ParquetError> {
-    for (number, group) in metadata.metadata().row_groups().iter().enumerate() {
-        let bad = |what: String| Err(ParquetError::General(format!("row group {number}: {what}")));
-        if group.num_rows() < 0 {
-            return bad(format!("{} rows", group.num_rows()));
-        }
-        for column in group.columns() {
-            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-            let length = column.compressed_size();
-            let end = u64::try_from(start).ok().zip(u64::try_from(length).ok());
-            if end.and_then(|(start, length)| start.checked_add(length)).is_none_or(|end| end > bytes) {
-                let name = column.column_path().string();
-                return bad(format!(
-                    "column {name} is {length} bytes from byte {start}, outside of the file"
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// What a role takes, if not this type.
 fn wanted_type(role: usize, data_type: &DataType) -> Option<&'static str> {
     let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
@@ -454,31 +449,4 @@ fn wanted_type(role: usize, data_type: &DataType) -> Option<&'static str> {
         2 => (!is_time(data_type)).then_some("date, timestamp or ISO 8601 text"),
         _ => (!(data_type.is_numeric() || is_text)).then_some("a number"),
     }
-}
-
-/// Asks the reader for text columns that repeat as dictionaries, as Parquet stores them, so that no
-/// text is compared twice.
-fn with_dictionaries(
-    metadata: &ArrowReaderMetadata,
-    names: &[Option<&String>],
-) -> Result<ArrowReaderMetadata, ParquetError> {
-    let fields: Vec<Arc<Field>> = metadata
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            let repeats = names.iter().flatten().any(|name| *name == field.name());
-            let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-            match field.data_type() {
-                DataType::Utf8 if repeats => {
-                    Arc::new(Field::new(field.name(), dictionary, field.is_nullable()))
-                }
-                _ => field.clone(),
-            }
-        })
-        .collect();
-    ArrowReaderMetadata::try_new(
-        metadata.metadata().clone(),
-        ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields))),
-    )
 }
