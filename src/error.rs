@@ -145,6 +145,8 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         if let Some(hint) = stores::failure(self).and_then(stores::hint) {
             return Some(hint.to_owned());
+        if is_storage_full(self) {
+            return Some("free space on the disk that holds this file, then run again".into());
         }
         match self {
             Self::Config(ConfigError::UnknownKey { .. } | ConfigError::Invalid { .. }) => {
@@ -207,10 +209,6 @@ impl Error {
             Self::Generate(error) => error.hint().map(str::to_owned),
             _ => None,
         }
-        .or_else(|| {
-            is_storage_full(self)
-                .then(|| "free space on the disk that holds this file, then run again".to_owned())
-        })
     }
 }
 
