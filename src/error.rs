@@ -20,6 +20,7 @@ use crate::segments::SegmentError;
 use crate::transactions::InputError;
 use crate::transactions::replay::ReplayError;
 use crate::value::ValueError;
+use std::io::ErrorKind;
 
 /// What an error says and then its causes, each once: transparent layers repeat what was said.
 pub fn chain(error: &dyn std::error::Error) -> Vec<String> {
@@ -162,6 +163,9 @@ impl Error {
 
     /// What to do, where there is something.
     pub fn hint(&self) -> Option<String> {
+        if is_storage_full(self) {
+            return Some("free space on the disk that holds this file, then run again".into());
+        }
         if let Some(hint) = stores::failure(self).and_then(stores::hint) {
             return Some(hint.to_owned());
         }
@@ -246,6 +250,14 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Whether a full disk is at the bottom of it.
+fn is_storage_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let io = error.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    })
 }
 
 fn input_code(error: &InputError) -> u8 {

@@ -20,10 +20,16 @@ mod contract;
 mod contrib;
 #[path = "it/determinism.rs"]
 mod determinism;
+#[path = "it/edge_cases.rs"]
+mod edge_cases;
 #[path = "it/evaluate.rs"]
 mod evaluate;
 #[path = "it/formats.rs"]
 mod formats;
+#[path = "it/full_disk.rs"]
+mod full_disk;
+#[path = "it/fuzz.rs"]
+mod fuzz;
 #[path = "it/lookup.rs"]
 mod lookup;
 #[path = "it/marketing.rs"]
@@ -53,6 +59,8 @@ mod s3;
 #[allow(dead_code, reason = "src/runs/conformance.rs uses the rest of it")]
 #[path = "it/s3_server/mod.rs"]
 mod s3_server;
+#[path = "it/schema_drift.rs"]
+mod schema_drift;
 #[path = "it/scores.rs"]
 mod scores;
 #[path = "it/security.rs"]

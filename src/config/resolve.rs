@@ -9,12 +9,15 @@ use crate::quantities::{self, DurationUnit, SpeedUnit, VolumeUnit};
 use chrono::NaiveDate;
 use std::path::PathBuf;
 
+/// No amount needs more.
+const LARGEST_MINOR_UNITS: f64 = 1e15;
+
 impl Config {
     /// Checks a typed file; every problem found is in the error.
     pub fn resolve(file: typed::File) -> Result<Self, ConfigError> {
         let mut check = Check { problems: Vec::new() };
         let config = Self {
-            transactions: transactions(&file.transactions, &mut check),
+            transactions: transactions(&file.transactions, file.money.decimals, &mut check),
             catalogue: catalogue(&file.catalogue, &mut check),
             output: check.text("output.path", &file.output.path),
             resources: resources(&file.resources, &mut check),
@@ -60,7 +63,7 @@ impl Config {
     }
 }
 
-fn transactions(raw: &typed::Transactions, check: &mut Check) -> Transactions {
+fn transactions(raw: &typed::Transactions, decimals: i64, check: &mut Check) -> Transactions {
     let as_of = match raw.as_of.as_str() {
         "auto" | "" => None,
         text => match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
@@ -106,13 +109,25 @@ fn transactions(raw: &typed::Transactions, check: &mut Check) -> Transactions {
             &[("keep", false), ("drop", true)],
         ),
         as_of,
-        max_amount: check.positive("transactions.max_amount", raw.max_amount),
+        max_amount: max_amount(raw.max_amount, decimals, check),
         on_bad_file: check.choice(
             "transactions.on_bad_file",
             &raw.on_bad_file,
             &[("fail", OnBadFile::Fail), ("quarantine", OnBadFile::Quarantine)],
         ),
     }
+}
+
+/// Currency units. Bounded in minor units, so that a float holds every amount exactly and sums of thousands of the
+/// largest fit an integer.
+fn max_amount(value: f64, decimals: i64, check: &mut Check) -> f64 {
+    let value = check.positive("transactions.max_amount", value);
+    let largest = LARGEST_MINOR_UNITS / 10f64.powi(decimals.clamp(0, 6) as i32);
+    if value > largest && value.is_finite() {
+        let wanted = format!("must not be above {largest:e} with money.decimals = {decimals}");
+        check.problem("transactions.max_amount", format!("{value:e}"), wanted);
+    }
+    value
 }
 
 fn catalogue(raw: &typed::Catalogue, check: &mut Check) -> Option<Catalogue> {

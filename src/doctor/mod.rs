@@ -12,6 +12,7 @@ pub mod places;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::pipeline::{self, Checked};
+use crate::privacy::pseudonyms::{KeySource, Pseudonyms};
 use crate::quantities::{format_bytes, format_count};
 use crate::transactions;
 use chrono::{DateTime, Utc};
@@ -69,6 +70,7 @@ const PUBLISHED_PER_ROW: u64 = 24;
 /// All checks, in the order in which a run would meet them. Leaves nothing behind.
 pub fn examine(config: &Config, engine: &Engine, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = vec![machine::memory(config.resources.memory, &machine::Memory::read())];
+    findings.extend(config.pseudonyms.as_ref().map(key));
     let needs = match pipeline::check_input(config, engine) {
         Err(error) => {
             let why = crate::error::chain(&error).join(": ");
@@ -85,6 +87,18 @@ pub fn examine(config: &Config, engine: &Engine, now: DateTime<Utc>) -> Vec<Find
     findings.push(places::scratch(config, needs));
     findings.extend(places::output(config, engine, needs, now));
     findings
+}
+
+/// Whether the key of pseudonyms is there, and nobody else can read it.
+fn key(source: &KeySource) -> Finding {
+    const CHECK: &str = "key of pseudonyms";
+    match Pseudonyms::load(source) {
+        Ok(key) => Finding::ok(CHECK, format!("{}, for this user alone", key.key_id())),
+        Err(error) => {
+            let error = crate::error::Error::from(error);
+            Finding::fails(CHECK, error.to_string(), error.hint().unwrap_or_default())
+        }
+    }
 }
 
 fn input(checked: &Checked) -> Finding {

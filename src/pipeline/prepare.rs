@@ -52,6 +52,8 @@ pub fn check_input(config: &Config, engine: &Engine) -> Result<Checked, Error> {
     let plan = Plan::open(&config.transactions, Arc::new(ids), runtime)?;
     let (limit, least) = (engine.memory.bytes(), engine.memory.least(plan.rows, engine.threads));
     if limit < least {
+        // Rounded up: the error names a limit that will do.
+        let least = least.next_multiple_of(1 << 20);
         return Err(Error::MemoryTooSmall { limit, least });
     }
     let catalogue = config

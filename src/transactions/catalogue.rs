@@ -4,6 +4,7 @@ use super::InputError;
 use super::source::{csv_schema, is_csv};
 use super::text_column::TextColumn;
 use crate::config::resolve::{Catalogue as CatalogueConfig, Money};
+use crate::engine::guard::{Guarded, guarded};
 use crate::engine::input::Input;
 use crate::engine::location;
 use crate::quantities::{self, QuantityError, Volume, VolumeStep};
@@ -71,12 +72,15 @@ fn batches(
             .with_delimiter(config.delimiter)
             .build(bytes)
             .map_err(|error| unreadable(error.into()))?;
-        Ok(Box::new(reader.map(move |batch| batch.map_err(|error| unreadable(error.into())))))
+        Ok(Box::new(Guarded::new(reader).map(move |batch| batch.map_err(&unreadable))))
     } else {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(input)
-            .and_then(ParquetRecordBatchReaderBuilder::build)
+        let open = || {
+            ParquetRecordBatchReaderBuilder::try_new(input).and_then(ParquetRecordBatchReaderBuilder::build)
+        };
+        let reader = guarded(open)
+            .map_err(|error| unreadable(error.into()))?
             .map_err(|error| unreadable(error.into()))?;
-        Ok(Box::new(reader.map(move |batch| batch.map_err(|error| unreadable(error.into())))))
+        Ok(Box::new(Guarded::new(reader).map(move |batch| batch.map_err(&unreadable))))
     }
 }
 

@@ -5,7 +5,9 @@ use super::normalise::Reason;
 use super::source::{Batch, Role};
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::tables::{CustomerType, QUARANTINE};
-use arrow::array::{Int64Builder, RecordBatch, StringBuilder};
+use arrow::array::{Array, ArrayRef, Int64Builder, RecordBatch, StringBuilder};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -56,11 +58,7 @@ impl Rejected {
         let roles = [Role::Customer, Role::Package, Role::Time, Role::Channel, Role::Amount, Role::Quantity];
         for (builder, role) in self.texts[1..].iter_mut().zip(roles) {
             match batch.column(role) {
-                Some(column) if column.is_valid(row) => {
-                    let formatter = ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default())
-                        .map_err(InputError::batch)?;
-                    builder.append_value(formatter.value(row).to_string());
-                }
+                Some(column) if column.is_valid(row) => builder.append_value(shown(column, row)?),
                 _ => builder.append_null(),
             }
         }
@@ -84,14 +82,31 @@ impl Rejected {
 
     fn take(&mut self) -> Result<RecordBatch, PartError> {
         self.count = 0;
-        let mut columns: Vec<arrow::array::ArrayRef> =
-            vec![Arc::new(self.files.finish()), Arc::new(self.rows.finish())];
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.files.finish()), Arc::new(self.rows.finish())];
         for builder in &mut self.texts {
             columns.push(Arc::new(builder.finish()));
         }
         RecordBatch::try_new(QUARANTINE.schema(CustomerType::Text), columns)
             .map_err(|source| PartError::Write { path: QUARANTINE.name.into(), source: source.into() })
     }
+}
+
+/// A value as text. Times of a zone that nobody knows are shown in UTC: what they are is known all the same.
+fn shown(column: &ArrayRef, row: usize) -> Result<String, InputError> {
+    let options = FormatOptions::default();
+    if let Ok(formatter) = ArrayFormatter::try_new(column.as_ref(), &options) {
+        return Ok(formatter.value(row).to_string());
+    }
+    let value = column.slice(row, 1);
+    let plain = match value.data_type() {
+        DataType::Timestamp(unit, Some(_)) => {
+            let instant = cast(&value, &DataType::Int64).map_err(InputError::batch)?;
+            cast(&instant, &DataType::Timestamp(*unit, None)).map_err(InputError::batch)?
+        }
+        _ => value,
+    };
+    let formatter = ArrayFormatter::try_new(plain.as_ref(), &options).map_err(InputError::batch)?;
+    Ok(formatter.value(0).to_string())
 }
 
 /// Writes rejected rows in the order of the units, whoever finishes first. A unit that is not next

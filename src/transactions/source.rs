@@ -1,6 +1,8 @@
 //! The input files: their schemas checked before any work, cut into units, and read as batches of the
 //! mapped columns.
 
+mod footer;
+
 use super::InputError;
 use super::left_out::LeftOut;
 use super::text_column::is_code;
@@ -8,16 +10,15 @@ use super::times::is_time;
 use crate::config::resolve::{FileFormat, OnBadFile, Transactions};
 use crate::engine::guard::{Guarded, guarded};
 use crate::engine::input::Input;
-use crate::engine::location::{self, InputFile};
+use crate::engine::location::{self, InputFile, Location};
 use crate::privacy::Ids;
-use arrow::array::{ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use footer::Footer;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
-use parquet::errors::ParquetError;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -26,6 +27,10 @@ const BATCH: usize = 32_768;
 /// Bytes that a CSV row is taken to have when rows are estimated, and how much packing saves.
 const CSV_ROW_BYTES: u64 = 48;
 const CSV_PACKING: u64 = 6;
+/// Files of an object store that are opened at the same time.
+const OPENED_TOGETHER: usize = 16;
+/// Bytes of footers that are kept from the look at the schemas to the pass.
+const KEPT_FOOTERS: usize = 32 << 20;
 
 /// The mapped columns, in the order in which batches hold them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,7 @@ pub struct Source {
 }
 
 enum SourceKind {
-    Parquet { metadata: ArrowReaderMetadata },
+    Parquet(Footer),
     Csv { schema: SchemaRef, delimiter: u8 },
 }
 
@@ -111,13 +116,26 @@ impl Plan {
         let files = location::list(&config.path, "transactions", runtime)?;
         let mut sources = Vec::with_capacity(files.len());
         let mut left_out = Vec::new();
-        for file in files {
-            match open_source(file.clone(), config, &ids, runtime) {
-                Ok(source) => sources.push(source),
-                Err(error) if config.on_bad_file == OnBadFile::Quarantine && error.bad_file().is_some() => {
-                    left_out.push(LeftOut::new(file, &error));
+        let mut kept = 0;
+        for some in files.chunks(OPENED_TOGETHER) {
+            for (file, opened) in some.iter().zip(open_sources(some, config, &ids, runtime)) {
+                match opened {
+                    Ok(mut source) => {
+                        if let Some(footer) = source.footer() {
+                            kept += footer.bytes();
+                            if kept > KEPT_FOOTERS {
+                                footer.forget();
+                            }
+                        }
+                        sources.push(source);
+                    }
+                    Err(error)
+                        if config.on_bad_file == OnBadFile::Quarantine && error.bad_file().is_some() =>
+                    {
+                        left_out.push(LeftOut::new(file.clone(), &error));
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
         }
         Self::of(sources, left_out, config.on_bad_file, ids)
@@ -151,10 +169,9 @@ impl Plan {
         let mut units = Vec::new();
         for (number, source) in sources.iter().enumerate() {
             match &source.kind {
-                SourceKind::Parquet { metadata } => {
+                SourceKind::Parquet(footer) => {
                     let mut first_row = 0;
-                    for (row_group, group) in metadata.metadata().row_groups().iter().enumerate() {
-                        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+                    for (row_group, rows) in footer.groups.iter().copied().enumerate() {
                         if rows > 0 {
                             units.push(Unit { source: number, row_group, first_row, rows });
                         }
@@ -226,11 +243,16 @@ impl Source {
             return false;
         }
         match (&self.bindings[Role::Customer as usize], &self.kind) {
-            (Binding::Column(index), SourceKind::Parquet { metadata }) => {
-                let data_type = metadata.schema().field(*index).data_type();
-                data_type.is_integer() && *data_type != DataType::UInt64
-            }
+            (Binding::Column(_), SourceKind::Parquet(footer)) => footer.integer_customers,
             _ => false,
+        }
+    }
+
+    /// The footer, if it has one.
+    fn footer(&mut self) -> Option<&mut Footer> {
+        match &mut self.kind {
+            SourceKind::Parquet(footer) => Some(footer),
+            SourceKind::Csv { .. } => None,
         }
     }
 
@@ -253,7 +275,10 @@ impl Source {
         wanted.dedup();
         let roles = roles.to_vec();
         match &self.kind {
-            SourceKind::Parquet { metadata } => {
+            SourceKind::Parquet(footer) => {
+                let metadata = footer
+                    .metadata(&input, &self.file, &wanted)
+                    .map_err(|source| self.unreadable(&bytes, source))?;
                 let mask = ProjectionMask::roots(
                     metadata.metadata().file_metadata().schema_descr(),
                     wanted.iter().copied(),
@@ -272,14 +297,23 @@ impl Source {
                     })
                     .collect();
                 let input = input.prefetch(&ranges).map_err(|source| self.unreadable(&bytes, source))?;
-                let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata.clone())
-                    .with_projection(mask)
-                    .with_row_groups(groups)
-                    .with_batch_size(BATCH)
-                    .build()
+                let open = || {
+                    ParquetRecordBatchReaderBuilder::new_with_metadata(input, metadata)
+                        .with_projection(mask)
+                        .with_row_groups(groups)
+                        .with_batch_size(BATCH)
+                        .build()
+                };
+                let reader = guarded(open)
+                    .map_err(|source| self.unreadable(&bytes, source))?
                     .map_err(|source| self.unreadable(&bytes, source))?;
                 Ok(Box::new(Guarded::new(reader).map(move |batch| {
-                    let batch = batch.map_err(|source| self.unreadable(&bytes, source))?;
+                    let batch = batch
+                        .and_then(|batch| match are_what_they_say(batch.columns()) {
+                            Ok(()) => Ok(batch),
+                            Err(error) => Err(error.into()),
+                        })
+                        .map_err(|source| self.unreadable(&bytes, source))?;
                     self.batch(batch.columns(), &wanted, &roles, batch.num_rows())
                 })))
             }
@@ -383,6 +417,46 @@ pub fn csv_schema(input: &Input, file: &InputFile, delimiter: u8) -> Result<Sche
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
+/// Fails if a column's values are not of the type that it has: a damaged footer can make the decoder give out bytes
+/// as text.
+fn are_what_they_say(columns: &[ArrayRef]) -> Result<(), ArrowError> {
+    let is_text =
+        |array: &ArrayRef| *array.data_type() != DataType::Utf8 || array.as_string_opt::<i32>().is_some();
+    for column in columns {
+        let values = column.as_any_dictionary_opt().map_or(column, |dictionary| dictionary.values());
+        let same = match column.data_type() {
+            DataType::Dictionary(_, declared) => values.data_type() == declared.as_ref(),
+            _ => true,
+        };
+        if !same || !is_text(values) {
+            let (declared, found) = (column.data_type(), values.data_type());
+            return Err(ArrowError::ParquetError(format!("a column of type {declared} holds {found}")));
+        }
+    }
+    Ok(())
+}
+
+/// Opens files in their order: those of an object store at the same time, since each is a wait for its answers.
+fn open_sources(
+    files: &[InputFile],
+    config: &Transactions,
+    ids: &Arc<Ids>,
+    runtime: &Handle,
+) -> Vec<Result<Source, InputError>> {
+    let open = |file: &InputFile| open_source(file.clone(), config, ids, runtime);
+    if files.iter().all(|file| matches!(file.location, Location::Local(_))) {
+        return files.iter().map(open).collect();
+    }
+    std::thread::scope(|scope| {
+        let opening: Vec<_> = files.iter().map(|file| scope.spawn(move || open(file))).collect();
+        let opened = opening.into_iter().zip(files).map(|(opened, file)| match opened.join() {
+            Ok(opened) => opened,
+            Err(_) => open(file),
+        });
+        opened.collect()
+    })
+}
+
 fn open_source(
     file: InputFile,
     config: &Transactions,
@@ -405,16 +479,11 @@ fn open_source(
         let schema = csv_schema(&input, &file, config.delimiter)?;
         (SourceKind::Csv { schema: schema.clone(), delimiter: config.delimiter }, schema)
     } else {
-        let names = [Some(&columns.package), columns.channel.as_ref()];
-        let metadata = guarded(|| {
-            let metadata = ArrowReaderMetadata::load(&input, ArrowReaderOptions::new())?;
-            check_places(&metadata, file.bytes)?;
-            with_dictionaries(&metadata, &names)
-        })
-        .map_err(|error| unreadable(error.into()))?
-        .map_err(|error| unreadable(error.into()))?;
-        let schema = metadata.schema().clone();
-        (SourceKind::Parquet { metadata }, schema)
+        let repeating: Vec<String> =
+            [Some(&columns.package), columns.channel.as_ref()].into_iter().flatten().cloned().collect();
+        let (footer, schema) =
+            Footer::read(&input, &file, &columns.customer, repeating).map_err(unreadable)?;
+        (SourceKind::Parquet(footer), schema)
     };
     let folders = location::hive_values(&file.name);
     let mut bindings = Vec::with_capacity(mapped.len());
@@ -454,28 +523,6 @@ fn open_source(
     Ok(Source { file, bindings, kind, ids: ids.clone() })
 }
 
-/// Fails if the footer places a column outside of the file, or counts rows that cannot be.
-fn check_places(metadata: &ArrowReaderMetadata, bytes: u64) -> Result<(), ParquetError> {
-    for (number, group) in metadata.metadata().row_groups().iter().enumerate() {
-        let bad = |what: String| Err(ParquetError::General(format!("row group {number}: {what}")));
-        if group.num_rows() < 0 {
-            return bad(format!("{} rows", group.num_rows()));
-        }
-        for column in group.columns() {
-            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-            let length = column.compressed_size();
-            let end = u64::try_from(start).ok().zip(u64::try_from(length).ok());
-            if end.and_then(|(start, length)| start.checked_add(length)).is_none_or(|end| end > bytes) {
-                let name = column.column_path().string();
-                return bad(format!(
-                    "column {name} is {length} bytes from byte {start}, outside of the file"
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// What a role takes, if not this type.
 fn wanted_type(role: usize, data_type: &DataType) -> Option<&'static str> {
     let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
@@ -484,31 +531,4 @@ fn wanted_type(role: usize, data_type: &DataType) -> Option<&'static str> {
         2 => (!is_time(data_type)).then_some("date, timestamp or ISO 8601 text"),
         _ => (!(data_type.is_numeric() || is_text)).then_some("a number"),
     }
-}
-
-/// Asks the reader for text columns that repeat as dictionaries, as Parquet stores them, so that no
-/// text is compared twice.
-fn with_dictionaries(
-    metadata: &ArrowReaderMetadata,
-    names: &[Option<&String>],
-) -> Result<ArrowReaderMetadata, ParquetError> {
-    let fields: Vec<Arc<Field>> = metadata
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            let repeats = names.iter().flatten().any(|name| *name == field.name());
-            let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-            match field.data_type() {
-                DataType::Utf8 if repeats => {
-                    Arc::new(Field::new(field.name(), dictionary, field.is_nullable()))
-                }
-                _ => field.clone(),
-            }
-        })
-        .collect();
-    ArrowReaderMetadata::try_new(
-        metadata.metadata().clone(),
-        ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields))),
-    )
 }

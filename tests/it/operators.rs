@@ -373,6 +373,12 @@ fn the_doctor_says_what_will_fail_and_leaves_nothing_behind() {
     shop.write("a-file", "not a folder");
     assert_eq!(status(&examine(1, &["resources.scratch=a-file/scratch"]), "scratch"), "fails");
     assert_eq!(status(&examine(1, &["output.path=a-file/out"]), "output"), "fails");
+    shop.ok(&["privacy", "keygen", "--out", "key"]);
+    let keyed = ["privacy.pseudonymise=keyed", "privacy.key_file=key"];
+    assert_eq!(status(&examine(0, &keyed), "key of pseudonyms"), "ok");
+    std::os::unix::fs::symlink(shop.path("nowhere"), shop.path("no-key")).unwrap();
+    let lost = examine(1, &[keyed[0], "privacy.key_file=no-key"]);
+    assert_eq!(status(&lost, "key of pseudonyms"), "fails");
     let people = shop.ok(&["doctor", "-c", "packwise.toml"]);
     assert!(people.contains("open files") && people.contains("ok"), "{people}");
 }
