@@ -25,7 +25,7 @@ for name, table in manifest["tables"].items():
     numbers = [column for column, kind in table["columns"] if kind in ("Int64", "Float64")]
     by_duckdb = duckdb.read_parquet(files)
     found = {
-        "DuckDB": (by_duckdb.columns, by_duckdb.count("*").fetchone()[0]),
+        "DuckDB": (by_duckdb.columns, by_duckdb.count("*").fetchall()[0][0]),
         "Polars": (polars.read_parquet_schema(files[0]).names(), polars.scan_parquet(files).select(polars.len()).collect().item()),
     }
     small = table["rows"] <= 5_000_000
@@ -37,7 +37,7 @@ for name, table in manifest["tables"].items():
             sys.exit(f"{name}: {who} finds {count} rows of {has}, the manifest says {table['rows']} of {columns}")
     for column in numbers:
         sums = {
-            "DuckDB": by_duckdb.aggregate(f'coalesce(sum("{column}"), 0)::DOUBLE').fetchone()[0],
+            "DuckDB": by_duckdb.aggregate(f'coalesce(sum("{column}"), 0)::DOUBLE').fetchall()[0][0],
             "Polars": float(polars.scan_parquet(files).select(polars.col(column).cast(polars.Float64).sum()).collect().item() or 0),
         }
         if small:

@@ -11,7 +11,7 @@
 //! | [`probe`] | whether an output can do what publishing needs |
 //! | [`forget`] | customers removed from published runs and kept out of later ones |
 //! | [`removal`] | removing runs that are no longer wanted |
-//! | [`conformance`] | what publishing promises, as a suite over any store |
+//! | `conformance` | what publishing promises, as a suite over any store |
 //! | [`difference`], [`verification`] | two runs compared; a run's files against its manifest |
 
 #[cfg(test)]
