@@ -33,7 +33,7 @@ for _ in $(seq 100); do
   curl -sf "$endpoint/moto-api/" -o /dev/null && break
   sleep 0.2
 done
-curl -sf -X PUT "$endpoint/bucket" -o /dev/null || { cat "$work/moto.log"; exit 1; }
+curl -sf --max-time 60 -X PUT "$endpoint/bucket" -o /dev/null || { cat "$work/moto.log"; exit 1; }
 
 echo "== what publishing promises"
 PACKWISE_TEST_S3=$endpoint cargo test --release --lib -- --ignored another_s3
@@ -42,7 +42,7 @@ echo "== the demo's job"
 cd "$work"
 "$packwise" demo --transactions 20000 --customers 2000 >/dev/null
 find packwise-demo/dumps -name '*.parquet' | while read -r file; do
-  curl -sf -X PUT --data-binary @"$file" "$endpoint/bucket/$file" -o /dev/null
+  curl -sf --max-time 60 -T "$file" "$endpoint/bucket/$file" -o /dev/null
 done
 export AWS_ACCESS_KEY_ID=moto AWS_SECRET_ACCESS_KEY=moto AWS_REGION=us-east-1
 config=(-c packwise-demo/packwise.toml)

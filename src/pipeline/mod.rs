@@ -141,7 +141,8 @@ pub fn run(
     tables.add(&tables::RECOMMENDATION_SHORTFALLS, offers.shortfalls.clone(), None);
     tables.write(&tables::POLICY_FUNNEL, offers.funnel.batch().map_err(table_failed)?)?;
     let worth = match value {
-        Some(Value { by_customer, small, figures }) => {
+        Some(Value { by_customer, small, mut figures }) => {
+            figures.leave_out_small_groups(config.k_min);
             for (table, parts, schema) in by_customer {
                 tables.add(table, parts, schema.as_deref());
             }

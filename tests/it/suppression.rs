@@ -70,6 +70,14 @@ fn no_report_tells_of_a_small_group_nor_lets_it_be_worked_out() {
         }
     }
     assert!(suppressed > 10, "{suppressed}");
+    // Nor does the manifest, which `packwise value` prints.
+    let (all, told) = (open.quality.value.as_ref().unwrap(), closed.quality.value.as_ref().unwrap());
+    let customers = |figures: &packwise::value::report::ValueFigures| -> Vec<u64> {
+        let rfm = figures.rfm.iter().map(|line| line.customers);
+        rfm.chain(figures.tiers.iter().map(|line| line.customers)).collect()
+    };
+    assert!(customers(all).iter().any(|count| (1..30).contains(count)), "{:?}", customers(all));
+    assert!(customers(told).iter().all(|count| *count == 0 || *count >= 30), "{:?}", customers(told));
     for command in [["value", "-c"], ["runs", "-c"]] {
         let rest: &[&str] = if command[0] == "runs" { &["show", &closed.run_id] } else { &[] };
         shop.ok(&[&command[..], &["packwise.toml"], rest].concat());
