@@ -1,7 +1,7 @@
 //! The packwise command: parse, run, print what failed and what to do, exit code.
 
 use clap::Parser;
-use packwise::cli::Cli;
+use packwise::cli::{Cli, Command};
 use packwise::commands;
 use packwise::engine::interrupt;
 use std::process::ExitCode;
@@ -21,9 +21,12 @@ fn files_are_mine() {
 fn files_are_mine() {}
 
 fn main() -> ExitCode {
-    packwise::engine::allocator::give_back_at_once();
     files_are_mine();
     let cli = Cli::parse();
+    // A lookup is over before that pays.
+    if !matches!(cli.command, Command::Lookup(_)) {
+        packwise::engine::allocator::give_back_at_once();
+    }
     match commands::dispatch(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(_) if interrupt::is_stopping() => interrupt::hold(),

@@ -4,16 +4,21 @@ use super::render::{self, Align};
 use super::{prepare, print};
 use crate::cli::LookupArgs;
 use crate::config::Config;
+use crate::engine::workers;
 use crate::error::Error;
 use crate::pipeline;
 use crate::privacy::pseudonyms::{KeyError, Pseudonyms, is_pseudonym};
 use crate::published::PublishedRun;
 use crate::recommendations::explain::{Explanation, Outcome};
 use crate::runs::Output;
-use crate::tables;
+use crate::tables::{self, Table};
 use arrow::array::RecordBatch;
 use chrono::NaiveDateTime;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Rows of a table as JSON objects.
+type Rows = Vec<Map<String, Value>>;
 
 pub fn run(args: &LookupArgs, json: bool) -> Result<u8, Error> {
     let (config, _, engine) = prepare(&args.config, json)?;
@@ -118,25 +123,45 @@ fn explained(why: &Explanation) -> String {
     text + &render::table(&[("factor", Align::Left), ("ln odds", Align::Right)], rows)
 }
 
-/// Reads everything about one customer.
+/// The tables that say something of one customer, the slowest to read first, and that of segments.
+const TABLES: [&Table; 8] = [
+    &tables::RECOMMENDATIONS,
+    &tables::CUSTOMER_FEATURES,
+    &tables::CUSTOMER_VALUE,
+    &tables::CUSTOMER_PACKAGES,
+    &tables::CUSTOMER_SEGMENTS,
+    &tables::RFM,
+    &tables::RECOMMENDATION_SHORTFALLS,
+    &tables::SEGMENT_PROFILES,
+];
+
+/// Reads everything about one customer, all tables at once: on an object store each is a few requests.
 pub fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
-    let mut features = rows(&run.customer("customer_features", id)?)?;
-    let Some(features) = features.pop() else {
+    let threads = workers::for_each(TABLES.len(), TABLES.len(), Vec::new, |found, number| {
+        let name = TABLES[number].name;
+        let is_of_segments = name == tables::SEGMENT_PROFILES.name;
+        let batches = if is_of_segments { run.table(name)? } else { run.customer(name, id)? };
+        found.push((name, rows(&batches)?));
+        Ok::<(), Error>(())
+    })?;
+    let mut found: BTreeMap<&str, Rows> = threads.into_iter().flatten().collect();
+    let mut of = |table: &Table| found.remove(table.name).unwrap_or_default();
+    let Some(features) = of(&tables::CUSTOMER_FEATURES).pop() else {
         return Err(Error::UnknownCustomer { customer: id.to_owned(), run: run.manifest.run_id.clone() });
     };
-    let by = |rows: &mut Vec<Map<String, Value>>, column: &str, descending: bool| {
+    let by = |rows: &mut Rows, column: &str, descending: bool| {
         rows.sort_by(|a, b| {
             let of = |row: &Map<String, Value>| row.get(column).and_then(Value::as_f64).unwrap_or(0.0);
             if descending { of(b).total_cmp(&of(a)) } else { of(a).total_cmp(&of(b)) }
         });
     };
-    let mut offers = rows(&run.customer("recommendations", id)?)?;
+    let mut offers = of(&tables::RECOMMENDATIONS);
     by(&mut offers, "rank", false);
-    let mut packages = rows(&run.customer("customer_packages", id)?)?;
+    let mut packages = of(&tables::CUSTOMER_PACKAGES);
     by(&mut packages, "weight", true);
-    let segment = rows(&run.customer("customer_segments", id)?)?.pop().unwrap_or_default();
-    let mut value = rows(&run.customer("customer_value", id)?)?.pop().unwrap_or_default();
-    let rfm = rows(&run.customer("rfm", id)?)?.pop().unwrap_or_default();
+    let segment = of(&tables::CUSTOMER_SEGMENTS).pop().unwrap_or_default();
+    let mut value = of(&tables::CUSTOMER_VALUE).pop().unwrap_or_default();
+    let rfm = of(&tables::RFM).pop().unwrap_or_default();
     value.extend(
         rfm.into_iter().filter(|(column, _)| column == "rfm" || column == "segment").map(|(column, cell)| {
             (if column == "segment" { "rfm_segment".to_owned() } else { column }, cell)
@@ -144,23 +169,20 @@ pub fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
     );
     Ok(Customer {
         id: id.to_owned(),
-        description: describe(run, segment.get("segment").and_then(Value::as_i64))?,
+        description: describe(&of(&tables::SEGMENT_PROFILES), segment.get("segment")),
         features,
         segment,
         offers,
         packages,
-        shortfall: rows(&run.customer("recommendation_shortfalls", id)?)?,
+        shortfall: of(&tables::RECOMMENDATION_SHORTFALLS),
         value,
     })
 }
 
 /// The description of a segment.
-fn describe(run: &PublishedRun, segment: Option<i64>) -> Result<Option<String>, Error> {
-    let Some(segment) = segment else { return Ok(None) };
-    let profiles = rows(&run.table(tables::SEGMENT_PROFILES.name)?)?;
-    let profile =
-        profiles.into_iter().find(|row| row.get("segment").and_then(Value::as_i64) == Some(segment));
-    Ok(profile.and_then(|row| row.get("description")?.as_str().map(str::to_owned)))
+fn describe(profiles: &Rows, segment: Option<&Value>) -> Option<String> {
+    let profile = profiles.iter().find(|row| segment.is_some() && row.get("segment") == segment)?;
+    profile.get("description")?.as_str().map(str::to_owned)
 }
 
 pub(super) fn rows(batches: &[RecordBatch]) -> Result<Vec<Map<String, Value>>, Error> {

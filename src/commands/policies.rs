@@ -162,7 +162,7 @@ fn simulate(config: &Config, changed: &PolicyFile, engine: &Engine, json: bool) 
         let (before, after) = (of(&now), of(&then));
         let known = before.clone().or_else(|| after.clone())?;
         let count = |rule: &Option<crate::policies::FunnelRow>| {
-            rule.as_ref().map_or_else(|| "–".to_owned(), |rule| format_count(rule.removed))
+            rule.as_ref().and_then(|rule| rule.removed).map_or_else(|| "–".to_owned(), format_count)
         };
         Some(vec![known.rule, known.stage, known.owner, count(&before), count(&after)])
     });

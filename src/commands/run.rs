@@ -258,19 +258,20 @@ fn worth(value: &ValueFigures, currency: &str) -> String {
 
 /// What rules took, if any did.
 fn rules(offers: &OfferFigures) -> String {
+    let known = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), format_count);
     let taken: Vec<Vec<String>> = offers
         .rules
         .iter()
-        .filter(|rule| rule.owner != "configuration" || rule.removed > 0)
+        .filter(|rule| rule.owner != "configuration" || rule.removed != Some(0))
         .map(|rule| {
             vec![
                 rule.rule.clone(),
                 rule.stage.clone(),
                 rule.owner.clone(),
-                format_count(rule.offers_in),
-                format_count(rule.removed),
-                render::money(rule.revenue_removed, ""),
-                format_count(rule.customers),
+                known(rule.offers_in),
+                known(rule.removed),
+                rule.revenue_removed.map_or_else(|| "–".to_owned(), |money| render::money(money, "")),
+                known(rule.customers),
             ]
         })
         .collect();

@@ -5,7 +5,8 @@
 //! that stay in memory and the working sets of the buckets in flight.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -126,24 +127,24 @@ pub fn peak_resident_bytes() -> u64 {
 /// Samples the resident set 20 times a second, so that a stage can report its own peak.
 pub struct PeakSampler {
     peak: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
+    /// Dropped to wake the thread, which nobody should wait for.
+    awake: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl PeakSampler {
     pub fn start() -> Self {
         let peak = Arc::new(AtomicU64::new(resident_bytes()));
-        let stop = Arc::new(AtomicBool::new(false));
+        let (awake, end) = channel();
         let thread = {
-            let (peak, stop) = (peak.clone(), stop.clone());
+            let peak = peak.clone();
             std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
+                while end.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
                     peak.fetch_max(resident_bytes(), Ordering::Relaxed);
-                    std::thread::sleep(Duration::from_millis(50));
                 }
             })
         };
-        Self { peak, stop, thread: Some(thread) }
+        Self { peak, awake: Some(awake), thread: Some(thread) }
     }
 
     /// The peak since the last call; starts over from the present size.
@@ -155,7 +156,7 @@ impl PeakSampler {
 
 impl Drop for PeakSampler {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.awake = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

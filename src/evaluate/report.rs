@@ -2,13 +2,16 @@
 
 use super::EvaluateError;
 use super::bootstrap::{Interval, Pair, differences};
+use super::cases::Grouping;
 use super::judge::Judgement;
 use super::metrics::{Columns, Metric};
+use crate::privacy::suppression::hidden_groups;
 use crate::recommendations::model::Tuning;
 use crate::tables::{self, CustomerType};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The published score's name in every report.
@@ -121,7 +124,7 @@ pub fn mean(
         .cutoffs
         .iter()
         .flat_map(|cutoff| &cutoff.judgements)
-        .filter(|row| row.method == method && row.grouping == "all" && row.figures.k == k)
+        .filter(|row| row.method == method && row.grouping == Grouping::All.text() && row.figures.k == k)
         .filter_map(of)
         .collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -185,6 +188,29 @@ pub fn compare(
 }
 
 impl Evaluation {
+    /// Takes out the figures of groups of fewer than `k` customers, and of so many more that the figures of all do not
+    /// give them away.
+    pub fn leave_out_small_groups(&mut self, k: u64) {
+        for cutoff in &mut self.cutoffs {
+            let mut lines: BTreeMap<(String, &str, usize), Vec<usize>> = BTreeMap::new();
+            for (number, row) in
+                cutoff.judgements.iter().enumerate().filter(|(_, row)| row.grouping != Grouping::All.text())
+            {
+                lines.entry((row.method.clone(), row.grouping, row.figures.k)).or_default().push(number);
+            }
+            let mut hidden = vec![false; cutoff.judgements.len()];
+            for line in lines.values() {
+                let customers: Vec<u64> =
+                    line.iter().map(|row| cutoff.judgements[*row].figures.customers).collect();
+                line.iter()
+                    .zip(hidden_groups(&customers, k))
+                    .for_each(|(row, is_hidden)| hidden[*row] = is_hidden);
+            }
+            let mut hidden = hidden.into_iter();
+            cutoff.judgements.retain(|_| !hidden.next().unwrap_or(false));
+        }
+    }
+
     /// Fills in the accuracy-revenue curve from the judgements of the re-ranked variants.
     pub fn draw_price_curve(&mut self) {
         let k = super::judge::compared_at(&self.at);

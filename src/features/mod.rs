@@ -153,8 +153,7 @@ pub struct Features {
     pub parts: Vec<FeatureParts>,
     /// Of `customer_features`, which is open-ended.
     pub schema: arrow::datatypes::SchemaRef,
-    pub package_table: PartFile,
-    /// What `package_table` holds.
+    /// The table `packages`.
     pub package_batch: RecordBatch,
     /// Rejected after the shuffle, if any were.
     pub late_quarantine: Option<PartFile>,
@@ -283,13 +282,10 @@ pub fn build(
     let unsold = config.recommendations.retired_after_days;
     let retired = package_table::retired(&packages, &package_totals, unsold, cutoff.day());
     let table = package_table::batch(&packages, &price_tiers, &package_totals, &retired, transactions.scale)?;
-    let mut writer = PartWriter::create(folder, tables::PACKAGES.name, 0, table.schema())?;
-    writer.write(&table)?;
     let sample = sample.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(Features {
         parts: parts.into_iter().map(|(_, parts)| parts).collect(),
         schema: context.features_schema(),
-        package_table: writer.finish()?,
         package_batch: table,
         late_quarantine: late.finish()?,
         behaviour,

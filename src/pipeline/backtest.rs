@@ -135,6 +135,7 @@ pub fn evaluate(
     progress.begin("intervals", columns.len() as u64);
     evaluation.comparisons = compare(&columns, judge::compared_at(&plan.at), config.seed, engine.threads)?;
     evaluation.draw_price_curve();
+    evaluation.leave_out_small_groups(config.k_min);
     progress.end(columns.len() as u64, evaluation.comparisons.len() as u64, 0);
     evaluation.id = output.evaluation_id(started, &fingerprint)?;
     evaluation.seconds = clock.elapsed().as_secs_f64();

@@ -27,6 +27,8 @@ use crate::engine::{current, interrupt};
 use crate::error::Error;
 use crate::evaluate::gate::{self, Mode};
 use crate::features::{self, Source, Units};
+use crate::policies::funnel;
+use crate::privacy::suppression::Links;
 use crate::recommendations::{self, Fitted};
 use crate::runs::manifest::{FORMAT, InputIdentity, Manifest, Quality, Resumed};
 use crate::runs::{NewRun, Output, RunError};
@@ -35,7 +37,6 @@ use crate::tables;
 use crate::transactions;
 use crate::transactions::cutoff::Cutoff;
 use crate::transactions::times::date_of;
-use crate::value::Value;
 use crate::value::moves::Earlier;
 use chrono::{DateTime, SecondsFormat, Utc};
 use identity::Identity;
@@ -99,7 +100,7 @@ pub fn run(
     let Prepared { transactions, report, fitted, model, policies, value, input, warnings, verdicts } =
         prepared?;
     progress.begin("recommendations", fitted.features.customers);
-    let offers =
+    let mut offers =
         recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder, Some(&journal))?;
     let Fitted { features, segments, neighbourhood, .. } = fitted;
     progress.end(features.customers, offers.figures.offers, 0);
@@ -113,24 +114,22 @@ pub fn run(
     let warnings = warnings.into_iter().chain(broken).collect();
 
     progress.begin("publish", 1);
-    let mut tables = Published::new(folder, features.customer_type, config.k_min);
-    tables.write(&tables::DATA_QUALITY, report.batch().map_err(table_failed)?)?;
+    let mut tables = Published::new(folder, features.customer_type);
+    tables.add_small(&tables::DATA_QUALITY, report.batch().map_err(table_failed)?);
     let mut quarantine = vec![transactions.quarantine.clone()];
     quarantine.extend(features.late_quarantine.clone());
     tables.add(&tables::QUARANTINE, quarantine, None);
-    tables.add(&tables::PACKAGES, vec![features.package_table.clone()], None);
+    tables.add_small(&tables::PACKAGES, features.package_batch.clone());
     let of = |part: fn(&features::FeatureParts) -> &PartFile| {
         features.parts.iter().map(|p| part(p).clone()).collect()
     };
     tables.add(&tables::CUSTOMER_FEATURES, of(|parts| &parts.features), Some(&features.schema));
     tables.add(&tables::CUSTOMER_PACKAGES, of(|parts| &parts.packages), None);
-    tables
-        .write(&tables::SEGMENT_SWEEP, segments::sweep_batch(&segments.model.sweep).map_err(table_failed)?)?;
+    let sweep = segments::sweep_batch(&segments.model.sweep).map_err(table_failed)?;
+    tables.add_small(&tables::SEGMENT_SWEEP, sweep);
     tables.add(&tables::CUSTOMER_SEGMENTS, segments.parts.clone(), None);
-    tables.write(
-        &tables::SEGMENT_PROFILES,
-        segments::profile_batch(&segments.profiles).map_err(table_failed)?,
-    )?;
+    let profiles = segments::profile_batch(&segments.profiles).map_err(table_failed)?;
+    tables.add_small(&tables::SEGMENT_PROFILES, profiles);
     if let Some(neighbourhood) = &neighbourhood {
         tables.add(&tables::NEIGHBOUR_CANDIDATES, vec![neighbourhood.table.clone()], None);
     }
@@ -139,23 +138,24 @@ pub fn run(
     }
     tables.add(&tables::RECOMMENDATIONS, offers.parts.clone(), None);
     tables.add(&tables::RECOMMENDATION_SHORTFALLS, offers.shortfalls.clone(), None);
-    tables.write(&tables::POLICY_FUNNEL, offers.funnel.batch().map_err(table_failed)?)?;
-    let worth = match value {
-        Some(Value { by_customer, small, mut figures }) => {
-            figures.leave_out_small_groups(config.k_min);
-            for (table, parts, schema) in by_customer {
-                tables.add(table, parts, schema.as_deref());
-            }
-            for (table, batch) in small {
-                tables.write(table, batch)?;
-            }
-            Some(figures)
+    funnel::leave_out_small_groups(&mut offers.figures.rules, config.k_min);
+    tables.add_small(&tables::POLICY_FUNNEL, funnel::table(&offers.figures.rules).map_err(table_failed)?);
+    let (mut worth, mut links) = (None, Links::default());
+    if let Some(value) = value {
+        for (table, parts, schema) in value.by_customer {
+            tables.add(table, parts, schema.as_deref());
         }
-        None => None,
-    };
-    let mut extras = draw(&segments, config.k_min, folder)?;
+        for (table, batch) in value.small {
+            tables.add_small(table, batch);
+        }
+        (worth, links) = (Some(value.figures), value.links);
+    }
+    let (tables, hidden) = tables.finish(&links, config.k_min)?;
+    if let Some(figures) = &mut worth {
+        figures.leave_out(hidden.rows(&tables::RFM_SEGMENTS), hidden.rows(&tables::VALUE_TIERS));
+    }
+    let mut extras = draw(&segments, &hidden, folder)?;
     extras.extend(contract::write(&verdicts, folder)?);
-    let tables = tables.tables;
     let rows = tables.values().map(|table| table.rows).sum();
     progress.end(rows, rows, 0);
 

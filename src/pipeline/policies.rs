@@ -7,6 +7,7 @@ use crate::engine::part::RunFolder;
 use crate::engine::scratch::{Scratch, WhenLocked};
 use crate::error::Error;
 use crate::features::Features;
+use crate::policies::funnel::leave_out_small_groups;
 use crate::policies::{ContactHistory, PackageCodes, Policies, PolicyError, PolicyFile};
 use crate::privacy::Ids;
 use crate::recommendations::{self, OfferFigures};
@@ -81,7 +82,9 @@ pub fn simulate(
         let offers =
             recommendations::build(&fitted, &model, policies, config, engine, &scratch, &folder, None)?;
         engine.progress.end(fitted.features.customers, offers.figures.offers, 0);
-        figures.push(offers.figures);
+        let mut offers = offers.figures;
+        leave_out_small_groups(&mut offers.rules, config.k_min);
+        figures.push(offers);
     }
     engine.progress.finish();
     let changed = figures.pop().unwrap_or_default();

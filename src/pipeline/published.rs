@@ -3,23 +3,22 @@
 use crate::charts;
 use crate::engine::part::{PartFile, PartWriter, RunFolder};
 use crate::error::Error;
-use crate::privacy::suppression::{self, Suppression};
+use crate::privacy::suppression::{Hidden, Links};
 use crate::runs::manifest::TableFiles;
 use crate::segments::Segments;
-use crate::tables::{CustomerType, Table};
+use crate::tables::{self, CustomerType, Table};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use std::collections::BTreeMap;
 
 /// The charts of a run.
-pub(super) fn draw(segments: &Segments, k_min: u64, folder: &RunFolder) -> Result<Vec<PartFile>, Error> {
+pub(super) fn draw(segments: &Segments, hidden: &Hidden, folder: &RunFolder) -> Result<Vec<PartFile>, Error> {
     let mut extras = Vec::new();
     let points: Vec<charts::SweepPoint> = segments.model.sweep.iter().map(|row| row.point).collect();
     if !points.is_empty() {
         extras.push(folder.put("segment_sweep.svg", charts::sweep(&points, segments.model.k).into_bytes())?);
     }
-    let counts: Vec<u64> = segments.profiles.iter().map(|profile| profile.customers).collect();
-    let hidden = suppression::hidden_groups(&counts, k_min);
+    let hidden = hidden.rows(&tables::SEGMENT_PROFILES).iter().copied().chain(std::iter::repeat(false));
     let bars: Vec<charts::SegmentBar> = segments
         .profiles
         .iter()
@@ -42,13 +41,14 @@ pub(super) fn draw(segments: &Segments, k_min: u64, folder: &RunFolder) -> Resul
 pub(super) struct Published<'a> {
     folder: &'a RunFolder,
     customer_type: CustomerType,
-    suppression: Suppression,
-    pub tables: BTreeMap<String, TableFiles>,
+    /// Small tables that are not written yet.
+    small: Vec<(&'static Table, RecordBatch)>,
+    tables: BTreeMap<String, TableFiles>,
 }
 
 impl<'a> Published<'a> {
-    pub fn new(folder: &'a RunFolder, customer_type: CustomerType, k_min: u64) -> Self {
-        Self { folder, customer_type, suppression: Suppression::new(k_min), tables: BTreeMap::new() }
+    pub fn new(folder: &'a RunFolder, customer_type: CustomerType) -> Self {
+        Self { folder, customer_type, small: Vec::new(), tables: BTreeMap::new() }
     }
 
     /// Lists files; the schema is the contract's unless the table is open-ended.
@@ -60,14 +60,27 @@ impl<'a> Published<'a> {
         self.tables.insert(table.name.to_owned(), TableFiles::new(table, files, columns));
     }
 
-    /// Writes a small table in one part, without what it would tell of small groups.
-    pub fn write(&mut self, table: &Table, batch: RecordBatch) -> Result<(), Error> {
-        let batch = self.suppression.apply(table, batch).map_err(table_failed)?;
-        let mut writer = PartWriter::create(self.folder, table.name, 0, batch.schema())?;
-        writer.write(&batch)?;
-        let file = writer.finish()?;
-        self.add(table, vec![file], None);
-        Ok(())
+    /// Takes a small table, to be written with the others.
+    pub fn add_small(&mut self, table: &'static Table, batch: RecordBatch) {
+        self.small.push((table, batch));
+    }
+
+    /// Writes the small tables, a part each, without what they would tell of groups of fewer than `k_min` customers.
+    /// The tables of the run, and which groups were left out.
+    pub fn finish(
+        mut self,
+        links: &Links,
+        k_min: u64,
+    ) -> Result<(BTreeMap<String, TableFiles>, Hidden), Error> {
+        let hidden = Hidden::new(&self.small, links, k_min).map_err(table_failed)?;
+        for (table, batch) in std::mem::take(&mut self.small) {
+            let batch = hidden.leave_out(table, &batch).map_err(table_failed)?;
+            let mut writer = PartWriter::create(self.folder, table.name, 0, batch.schema())?;
+            writer.write(&batch)?;
+            let file = writer.finish()?;
+            self.add(table, vec![file], None);
+        }
+        Ok((self.tables, hidden))
     }
 }
 

@@ -85,8 +85,9 @@ impl ContactHistory {
         let plan = Plan::open(&as_transactions(settings), ids, runtime).map_err(failed)?;
         let mut history = Self::default();
         let offer_day = as_of_day + 1;
-        for unit in &plan.units {
-            for batch in plan.read(*unit, runtime).map_err(failed)? {
+        let pass = plan.pass(1, runtime);
+        for unit in 0..plan.units.len() {
+            for batch in pass.read(unit).map_err(failed)? {
                 history.add(&batch.map_err(failed)?, offer_day, days, packages, budget)?;
             }
         }

@@ -4,8 +4,9 @@
 //! customers are divided between threads.
 
 use super::RuleInfo;
+use crate::privacy::suppression::hidden_groups;
+use crate::tables::{CustomerType, POLICY_FUNNEL};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -40,13 +41,14 @@ pub struct FunnelRow {
     pub rule: String,
     pub stage: String,
     pub owner: String,
-    pub offers_in: u64,
-    pub offers_out: u64,
-    pub removed: u64,
+    /// None, as what follows: left out, because too few customers lost an offer, or because of such a rule.
+    pub offers_in: Option<u64>,
+    pub offers_out: Option<u64>,
+    pub removed: Option<u64>,
     /// Expected revenue of what was removed, currency units.
-    pub revenue_removed: f64,
+    pub revenue_removed: Option<f64>,
     /// Customers who lost an offer to the rule.
-    pub customers: u64,
+    pub customers: Option<u64>,
 }
 
 impl Funnel {
@@ -127,52 +129,65 @@ impl Funnel {
                 rule: count.rule.clone(),
                 stage: count.stage.clone(),
                 owner: count.owner.clone(),
-                offers_in,
-                offers_out: left,
-                removed: count.removed,
-                revenue_removed: count.revenue as f64 / STEPS,
-                customers: count.customers,
+                offers_in: Some(offers_in),
+                offers_out: Some(left),
+                removed: Some(count.removed),
+                revenue_removed: Some(count.revenue as f64 / STEPS),
+                customers: Some(count.customers),
             }
         });
         rows.collect()
     }
+}
 
-    /// The rows as the published table `policy_funnel`.
-    pub fn batch(&self) -> Result<RecordBatch, ArrowError> {
-        let rows = self.rows();
-        let text = |of: fn(&FunnelRow) -> &str| {
-            Arc::new(rows.iter().map(|row| Some(of(row))).collect::<StringArray>()) as ArrayRef
-        };
-        let integer = |of: fn(&FunnelRow) -> u64| {
-            let values = rows.iter().map(|row| i64::try_from(of(row)).unwrap_or(i64::MAX));
-            Arc::new(Int64Array::from_iter_values(values)) as ArrayRef
-        };
-        let columns: Vec<(&str, ArrayRef)> = vec![
-            ("position", Arc::new((1..=rows.len() as i64).map(Some).collect::<Int64Array>())),
-            ("rule", text(|row| &row.rule)),
-            ("stage", text(|row| &row.stage)),
-            ("owner", text(|row| &row.owner)),
-            ("offers_in", integer(|row| row.offers_in)),
-            ("offers_out", integer(|row| row.offers_out)),
-            ("removed", integer(|row| row.removed)),
-            (
-                "revenue_removed",
-                Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.revenue_removed))),
-            ),
-            ("customers", integer(|row| row.customers)),
-        ];
-        let fields =
-            columns.iter().map(|(name, values)| Field::new(*name, values.data_type().clone(), false));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        RecordBatch::try_new(schema, columns.into_iter().map(|(_, values)| values).collect())
+/// Leaves out what rules took from fewer than `k` customers. What the rules before and after let through would give it
+/// away, so if there is such a rule only the first number and the last stay.
+pub fn leave_out_small_groups(rows: &mut [FunnelRow], k: u64) {
+    let customers: Vec<u64> = rows.iter().map(|row| row.customers.unwrap_or(0)).collect();
+    let hidden = hidden_groups(&customers, k);
+    if !hidden.contains(&true) {
+        return;
     }
+    let last = rows.len() - 1;
+    for (number, (row, hidden)) in rows.iter_mut().zip(hidden).enumerate() {
+        row.offers_in = row.offers_in.filter(|_| number == 0);
+        row.offers_out = row.offers_out.filter(|_| number == last);
+        if hidden {
+            (row.removed, row.revenue_removed, row.customers) = (None, None, None);
+        }
+    }
+}
+
+/// Rows as the published table `policy_funnel`.
+pub fn table(rows: &[FunnelRow]) -> Result<RecordBatch, ArrowError> {
+    let text = |of: fn(&FunnelRow) -> &str| {
+        Arc::new(rows.iter().map(|row| Some(of(row))).collect::<StringArray>()) as ArrayRef
+    };
+    let integer = |of: fn(&FunnelRow) -> Option<u64>| {
+        let values = rows.iter().map(|row| of(row).map(|value| i64::try_from(value).unwrap_or(i64::MAX)));
+        Arc::new(values.collect::<Int64Array>()) as ArrayRef
+    };
+    RecordBatch::try_new(
+        POLICY_FUNNEL.schema(CustomerType::Text),
+        vec![
+            Arc::new(Int64Array::from_iter_values(1..=rows.len() as i64)),
+            text(|row| &row.rule),
+            text(|row| &row.stage),
+            text(|row| &row.owner),
+            integer(|row| row.offers_in),
+            integer(|row| row.offers_out),
+            integer(|row| row.removed),
+            Arc::new(rows.iter().map(|row| row.revenue_removed).collect::<Float64Array>()),
+            integer(|row| row.customers),
+        ],
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Kind, Stage};
     use super::*;
-    use arrow::datatypes::DataType;
+    use arrow::array::Array;
     use proptest::prelude::*;
 
     fn funnel() -> Funnel {
@@ -185,14 +200,42 @@ mod tests {
         funnel.walk(5, [(1, 2.5), (0, 1.25), (0, f64::NAN)], &mut seen);
         funnel.walk(3, [(0, 1.0)], &mut seen);
         let rows = funnel.rows();
-        let of = |row: &FunnelRow| {
-            (row.offers_in, row.offers_out, row.removed, row.revenue_removed, row.customers)
-        };
-        assert_eq!(of(&rows[0]), (8, 5, 3, 2.25, 2));
-        assert_eq!(of(&rows[1]), (5, 4, 1, 2.5, 1));
-        let batch = funnel.batch().unwrap();
+        assert_eq!(rows[0], row("a", "eligibility", "X", [8, 5, 3, 2], 2.25));
+        assert_eq!(rows[1], row("b", "contact", "Y", [5, 4, 1, 1], 2.5));
+        let batch = table(&rows).unwrap();
         assert_eq!((batch.num_rows(), batch.num_columns()), (2, 9));
-        assert_eq!(batch.schema().field(7).data_type(), &DataType::Float64);
+    }
+
+    fn row(rule: &str, stage: &str, owner: &str, counts: [u64; 4], revenue: f64) -> FunnelRow {
+        let [offers_in, offers_out, removed, customers] = counts.map(Some);
+        FunnelRow {
+            rule: rule.to_owned(),
+            stage: stage.to_owned(),
+            owner: owner.to_owned(),
+            offers_in,
+            offers_out,
+            removed,
+            revenue_removed: Some(revenue),
+            customers,
+        }
+    }
+
+    #[test]
+    fn a_rule_that_took_from_few_is_hidden_with_another_and_the_steps_between() {
+        let rule = |name, offers_in, removed, customers| {
+            row(name, "contact", "X", [offers_in, offers_in - removed, removed, customers], 1.0)
+        };
+        let mut rows = [rule("many", 100, 50, 40), rule("few", 50, 3, 2), rule("some", 47, 20, 12)];
+        let before = rows.clone();
+        leave_out_small_groups(&mut rows, 2);
+        assert_eq!(rows, before);
+        leave_out_small_groups(&mut rows, 10);
+        let removed: Vec<_> =
+            rows.iter().map(|row| (row.removed, row.customers, row.revenue_removed)).collect();
+        assert_eq!(removed, [(Some(50), Some(40), Some(1.0)), (None, None, None), (None, None, None)]);
+        let steps: Vec<_> = rows.iter().map(|row| (row.offers_in, row.offers_out)).collect();
+        assert_eq!(steps, [(Some(100), None), (None, None), (None, Some(27))]);
+        assert_eq!(table(&rows).unwrap().column(6).null_count(), 2);
     }
 
     #[test]
@@ -214,7 +257,7 @@ mod tests {
         let mut funnel = Funnel::of(&rules);
         funnel.walk(2, [(2, 1.0)], &mut Vec::new());
         let rows = funnel.rows();
-        assert_eq!((rows.len(), rows[0].rule.as_str(), rows[0].removed), (1, "now", 1));
+        assert_eq!((rows.len(), rows[0].rule.as_str(), rows[0].removed), (1, "now", Some(1)));
     }
 
     proptest! {

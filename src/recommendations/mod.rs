@@ -41,7 +41,7 @@ use crate::features::Features;
 use crate::neighbours::NeighbourError;
 use crate::neighbours::index::SearchError;
 use crate::neighbours::pool::Neighbourhood;
-use crate::policies::{Funnel, Policies, PolicyError};
+use crate::policies::{Policies, PolicyError};
 use crate::segments::{SegmentError, Segments};
 use crate::transactions::catalogue::Package;
 use arrow::error::ArrowError;
@@ -112,7 +112,6 @@ pub struct Recommendations {
     pub shortfalls: Vec<PartFile>,
     pub neighbours: Vec<PartFile>,
     pub figures: OfferFigures,
-    pub funnel: Funnel,
 }
 
 /// A part that is finished, as the journal keeps it.
@@ -202,7 +201,7 @@ pub fn build(
         neighbours.extend(files.neighbours);
     }
     let figures = tally.figures(stage.caps.map(|caps| caps.figures).unwrap_or_default());
-    Ok(Recommendations { parts, shortfalls, neighbours, figures, funnel: tally.funnel })
+    Ok(Recommendations { parts, shortfalls, neighbours, figures })
 }
 
 /// What all workers go by, before caps are known.

@@ -5,7 +5,7 @@
 //! without them: a file counts whole or not at all, and which files are left out depends on neither threads nor chance.
 
 use super::InputError;
-use super::source::{Plan, Unit};
+use super::source::Plan;
 use crate::config::resolve::OnBadFile;
 use crate::engine::location::InputFile;
 use crate::engine::{Engine, workers};
@@ -67,11 +67,13 @@ pub(super) fn leave_out_bad_files(
 
 /// Every file with a unit that cannot be decoded, with what its first such unit fails with.
 fn undecodable(plan: &Plan, engine: &Engine) -> Result<Vec<LeftOut>, InputError> {
+    let pass = plan.pass(engine.threads, engine.runtime.handle());
+    let decode = |number| pass.read(number)?.try_for_each(|batch| batch.map(drop));
     let found = workers::for_each(
         engine.threads,
         plan.units.len(),
         Vec::new,
-        |found: &mut Vec<(usize, InputError)>, number| match decode(plan, plan.units[number], engine) {
+        |found: &mut Vec<(usize, InputError)>, number| match decode(number) {
             Err(error) if error.bad_file().is_some() => {
                 found.push((number, error));
                 Ok(())
@@ -91,8 +93,4 @@ fn undecodable(plan: &Plan, engine: &Engine) -> Result<Vec<LeftOut>, InputError>
         LeftOut::new(plan.sources[source].file.clone(), &error)
     };
     Ok(first_by_file.into_iter().map(of).collect())
-}
-
-fn decode(plan: &Plan, unit: Unit, engine: &Engine) -> Result<(), InputError> {
-    plan.read(unit, engine.runtime.handle())?.try_for_each(|batch| batch.map(drop))
 }

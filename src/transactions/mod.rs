@@ -5,6 +5,7 @@
 //! | [`source`] | files, schema checks, units of work, batches of the mapped columns |
 //! | [`left_out`] | files that cannot be read and that a run goes without |
 //! | [`catalogue`] | the packages on sale |
+//! | `sample` | customers before the pass, to place the buckets |
 //! | [`normalise`] | a batch to rows; reasons for rejection |
 //! | [`keys`], [`codes`], [`times`] | ids, repeated texts and times as integers |
 //! | [`quarantine`] | rejected rows, in input order |
@@ -22,6 +23,7 @@ pub mod normalise;
 pub mod quality;
 pub mod quarantine;
 pub mod replay;
+mod sample;
 pub mod source;
 pub mod text_column;
 pub mod times;
@@ -43,14 +45,8 @@ use codes::Codes;
 use keys::KeyKind;
 use normalise::{BatchFailure, Counts, MOST_CHANNELS, Normaliser, RowContract, Rules};
 use quarantine::{QuarantineWriter, Rejected};
-use source::{Plan, Role};
-
-/// Units whose customer column is read to place the buckets.
-const SAMPLED_UNITS: usize = 48;
-/// Customer ids in that sample.
-const SAMPLED_IDS: usize = 100_000;
-/// Rows read of a CSV file for that sample.
-const SAMPLED_CSV_ROWS: usize = 100_000;
+use sample::CustomerSample;
+use source::Plan;
 
 /// Shuffled transactions: holding one proves that the contract on rejected rows was kept.
 pub struct Transactions {
@@ -150,7 +146,7 @@ fn shuffle_all(
     scratch: &Scratch,
     folder: &RunFolder,
 ) -> Result<Transactions, InputError> {
-    let sample = sample_customers(plan, engine)?;
+    let sample = CustomerSample::of(plan, engine)?;
     let kind = sample.kind.clone();
     match shuffle_with(plan, packages, config, engine, resident, scratch, folder, kind, &sample)? {
         Some(transactions) => Ok(transactions),
@@ -276,12 +272,12 @@ fn normalise_all(
     folder: &RunFolder,
 ) -> Result<Option<(Counts, PartFile)>, InputError> {
     let quarantine = QuarantineWriter::new(folder, 0);
-    let runtime = engine.runtime.handle();
+    let pass = plan.pass(engine.threads, engine.runtime.handle());
     let work = |state: &mut (Normaliser, crate::engine::buckets::Scatterer), number: usize| {
         let unit = plan.units[number];
         let (normaliser, scatterer) = state;
         let mut rejected = Rejected::new(Some(plan.sources[unit.source].file.name.clone()), unit.first_row);
-        for batch in plan.read(unit, runtime)? {
+        for batch in pass.read(number)? {
             let batch = batch?;
             normaliser.normalise(&batch, &mut rejected)?;
             scatterer.scatter(&normaliser.rows).map_err(InputError::from)?;
@@ -340,96 +336,4 @@ pub fn keep_contract(counts: &Counts, late: u64, config: &Config) -> Result<(), 
         });
     }
     Ok(())
-}
-
-/// Ids from units spread over the input: where to put the bucket limits, and how to key text.
-struct CustomerSample {
-    kind: KeyKind,
-    integers: Vec<u64>,
-    texts: Vec<String>,
-}
-
-impl CustomerSample {
-    fn keys(&self, kind: &KeyKind) -> Vec<u64> {
-        match kind {
-            KeyKind::Integer => self.integers.clone(),
-            KeyKind::Packed => self.texts.iter().filter_map(|id| keys::pack(id.as_bytes())).collect(),
-            KeyKind::Text { prefix } => {
-                self.texts.iter().map(|id| keys::text_key(id.as_bytes(), prefix)).collect()
-            }
-        }
-    }
-}
-
-fn sample_customers(plan: &Plan, engine: &Engine) -> Result<CustomerSample, InputError> {
-    let runtime = engine.runtime.handle();
-    let chosen: Vec<usize> = if plan.units.len() <= SAMPLED_UNITS {
-        (0..plan.units.len()).collect()
-    } else {
-        (0..SAMPLED_UNITS).map(|part| part * plan.units.len() / SAMPLED_UNITS).collect()
-    };
-    let per_unit = SAMPLED_IDS / chosen.len().max(1);
-    let samples = workers::for_each(
-        engine.threads,
-        chosen.len(),
-        Vec::new,
-        |sample: &mut Vec<(usize, Vec<u64>, Vec<String>)>, number| {
-            let unit = plan.units[chosen[number]];
-            let is_csv = plan.is_csv(unit);
-            let rows = if is_csv { SAMPLED_CSV_ROWS as u64 } else { unit.rows };
-            let step = (rows as usize / per_unit.max(1)).max(1);
-            let (mut integers, mut texts, mut row) = (Vec::new(), Vec::new(), 0);
-            for batch in plan.read_customers(unit, runtime)? {
-                let batch = batch?;
-                let column = batch.column(Role::Customer).ok_or_else(InputError::lost_column)?;
-                let first = row_of_step(row, step);
-                if plan.integer_customers {
-                    integers.extend(integer_ids(column, first, step)?);
-                } else {
-                    texts.extend(text_ids(column, first, step)?);
-                }
-                row += batch.rows;
-                if is_csv && row >= SAMPLED_CSV_ROWS {
-                    break;
-                }
-            }
-            sample.push((number, integers, texts));
-            Ok::<(), InputError>(())
-        },
-    )?;
-    let mut parts: Vec<_> = samples.into_iter().flatten().collect();
-    parts.sort_by_key(|(number, _, _)| *number);
-    let (mut integers, mut texts) = (Vec::new(), Vec::new());
-    for (_, some_integers, some_texts) in parts {
-        integers.extend(some_integers);
-        texts.extend(some_texts);
-    }
-    let kind = if plan.integer_customers { KeyKind::Integer } else { keys::kind_of_sample(&texts) };
-    Ok(CustomerSample { kind, integers, texts })
-}
-
-/// The first row of a batch that starts at `row` to be on the grid of `step`.
-fn row_of_step(row: usize, step: usize) -> usize {
-    row.next_multiple_of(step) - row
-}
-
-fn integer_ids(column: &arrow::array::ArrayRef, first: usize, step: usize) -> Result<Vec<u64>, InputError> {
-    use arrow::array::{Array, AsArray};
-    let cast = arrow::compute::cast(column, &arrow::datatypes::DataType::Int64).map_err(InputError::batch)?;
-    let ids = cast.as_primitive::<arrow::datatypes::Int64Type>();
-    Ok((first..ids.len())
-        .step_by(step)
-        .filter(|row| ids.is_valid(*row))
-        .map(|row| keys::integer_key(ids.value(row)))
-        .collect())
-}
-
-fn text_ids(column: &arrow::array::ArrayRef, first: usize, step: usize) -> Result<Vec<String>, InputError> {
-    let ids = text_column::TextColumn::new(column).map_err(InputError::batch)?;
-    Ok((first..column.len())
-        .step_by(step)
-        .filter_map(|row| ids.get(row).map(str::trim))
-        .filter(|id| !id.is_empty())
-        .map(str::to_owned)
-        .collect())
 }

@@ -40,6 +40,7 @@ use crate::engine::Engine;
 use crate::engine::part::{PartError, PartFile, RunFolder};
 use crate::features::Features;
 use crate::numerics::sample::MergeError;
+use crate::privacy::suppression::Links;
 use crate::segments::SegmentError;
 use crate::tables::{self, Table};
 use crate::transactions::cutoff::SampledCustomers;
@@ -109,6 +110,8 @@ pub struct Value {
     /// Tables by customer: their parts, and the schema where it is open-ended.
     pub by_customer: Vec<(&'static Table, Vec<PartFile>, Option<SchemaRef>)>,
     pub small: Vec<(&'static Table, RecordBatch)>,
+    /// What a reader can know of these tables' groups from elsewhere.
+    pub links: Links,
     pub figures: ValueFigures,
 }
 
@@ -142,7 +145,7 @@ pub fn build(
         scale,
     };
     let small = found.tables()?;
-    let figures = found.figures();
+    let (figures, links) = (found.figures(), found.links());
     Ok(Value {
         by_customer: vec![
             (&tables::PURCHASE_SUMMARY, summaries.parts, None),
@@ -150,6 +153,7 @@ pub fn build(
             (&tables::CUSTOMER_VALUE, second.values, Some(second.schema)),
         ],
         small,
+        links,
         figures,
     })
 }

@@ -10,8 +10,9 @@ use crate::error::chain;
 use crate::runs::RunError;
 use crate::runs::manifest::Manifest;
 use crate::tables::{self, Table};
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use std::collections::BTreeSet;
 
 /// The run before this one, as far as it can be read.
 pub struct Earlier {
@@ -26,6 +27,8 @@ pub struct Moves {
     pub rows: Vec<MigrationRow>,
     /// Names of the earlier run's segments, in their order.
     pub segments: Vec<String>,
+    /// Those whose figures it left out, because they were small groups or next to some.
+    pub left_out: BTreeSet<String>,
     /// Why there are none, if the earlier run cannot be read.
     pub note: Option<String>,
 }
@@ -74,11 +77,15 @@ fn compare(
     let (Some(old), Some(named)) = (of(&tables::RFM), of(&tables::RFM_SEGMENTS)) else {
         return Ok(Moves::default());
     };
-    let mut names = Vec::new();
+    let (mut names, mut left_out) = (Vec::new(), BTreeSet::new());
     for part in named {
-        for batch in PartReader::open(before, part, &["segment"], runtime)? {
+        for batch in PartReader::open(before, part, &["segment", "customers"], runtime)? {
             let batch = batch?;
-            names.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+            let (segments, customers) = (batch.column(0).as_string::<i32>(), batch.column(1));
+            let is_left_out = |row: &usize| customers.is_null(*row);
+            let name = |row: usize| segments.value(row).to_owned();
+            left_out.extend((0..batch.num_rows()).filter(is_left_out).map(name));
+            names.extend((0..batch.num_rows()).map(name));
         }
     }
     let rows = |folder: &RunFolder, parts: &[PartFile]| {
@@ -89,7 +96,7 @@ fn compare(
     };
     let mut migration = Migration::new(names.len(), segments);
     migration.add(rows(before, old)?, rows(folder, rfm)?)?;
-    Ok(Moves { rows: migration.rows(), segments: names, note: None })
+    Ok(Moves { rows: migration.rows(), segments: names, left_out, note: None })
 }
 
 /// A customer id in the order of published tables.

@@ -4,7 +4,7 @@
 use super::collect::Summaries;
 use super::matrices::Matrix;
 use super::matrices::tally::QuadrantTally;
-use super::rfm::cuts::Cuts;
+use super::rfm::cuts::{Cuts, SCORES};
 use super::rfm::profile::SegmentTally;
 use super::rfm::{Behaviour, Lrfm};
 use super::scorer::{Known, Scorer, Worth};
@@ -72,6 +72,8 @@ pub(super) struct Totals {
     /// Minor units.
     pub value: i64,
     pub valued: u64,
+    /// Customers by their scores of recency and frequency, from 0.
+    pub scores: [[u64; SCORES]; SCORES],
 }
 
 pub(super) const STEPS: f64 = 65_536.0;
@@ -257,6 +259,9 @@ impl Base<'_> {
                     totals.add(&row);
                     let scores = cuts.as_ref().map(|cuts| cuts.scores(&row.behaviour));
                     let segment = scores.map(|scores| settings.grid.place(scores.recency, scores.frequency));
+                    if let Some(scores) = scores {
+                        totals.scores[scores.recency.index()][scores.frequency.index()] += 1;
+                    }
                     if let Some(segment) = segment {
                         grid.add(segment, &row.behaviour, row.behaviour.recency_days < LATELY);
                     }
@@ -330,5 +335,8 @@ impl Totals {
         self.purchases.iter_mut().zip(other.purchases).for_each(|(mine, theirs)| *mine += theirs);
         self.value += other.value;
         self.valued += other.valued;
+        for (mine, theirs) in self.scores.iter_mut().flatten().zip(other.scores.iter().flatten()) {
+            *mine += theirs;
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! The figures of customer value that the manifest carries.
 
-use crate::privacy::suppression::hidden_groups;
 use serde::{Deserialize, Serialize};
 
 /// What a run says of the worth of its base. Money in currency units.
@@ -42,15 +41,14 @@ pub struct ValueFigures {
 }
 
 impl ValueFigures {
-    /// Takes out the lines of groups that reports leave out, of fewer than `k` customers and those beside them.
-    pub fn leave_out_small_groups(&mut self, k: u64) {
-        fn keep<T>(lines: &mut Vec<T>, k: u64, customers: fn(&T) -> u64) {
-            let counts: Vec<u64> = lines.iter().map(customers).collect();
-            let mut hidden = hidden_groups(&counts, k).into_iter();
-            lines.retain(|_| !hidden.next().unwrap_or(false));
+    /// Takes out the lines that the tables leave out: whether each named segment and each tier is.
+    pub fn leave_out(&mut self, segments: &[bool], tiers: &[bool]) {
+        fn keep<T>(lines: &mut Vec<T>, hidden: &[bool]) {
+            let mut hidden = hidden.iter();
+            lines.retain(|_| !hidden.next().copied().unwrap_or(false));
         }
-        keep(&mut self.rfm, k, |line| line.customers);
-        keep(&mut self.tiers, k, |line| line.customers);
+        keep(&mut self.rfm, segments);
+        keep(&mut self.tiers, tiers);
     }
 }
 

@@ -7,8 +7,10 @@ use super::holdout::Holdout;
 use super::moves::Moves;
 use super::pass::Second;
 use super::rfm::MEASURES;
+use super::rfm::cuts::Score;
 use super::{Settings, ValueError};
 use crate::engine::part::PartError;
+use crate::privacy::suppression::{Combination, Links};
 use crate::segments::sweep_batch;
 use crate::tables::{self, CustomerType, Table};
 use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray};
@@ -83,6 +85,19 @@ impl Found<'_> {
         ];
         tables.extend(self.matrices()?);
         Ok(tables)
+    }
+
+    /// What ties these tables' groups together.
+    pub fn links(&self) -> Links {
+        let scores =
+            Score::all().into_iter().flat_map(|recency| Score::all().map(|frequency| (recency, frequency)));
+        let combinations = scores.map(|(recency, frequency)| Combination {
+            recency: recency.get(),
+            frequency: frequency.get(),
+            segment: self.settings.grid.place(recency, frequency),
+            customers: self.second.totals.scores[recency.index()][frequency.index()],
+        });
+        Links { combinations: combinations.collect(), hidden_before: self.moves.left_out.clone() }
     }
 
     fn models(&self) -> Result<Small, ValueError> {

@@ -2,8 +2,10 @@
 //! to do. `scripts/moto.sh` does the first of it on a server of others.
 
 use crate::s3_server::{ACCESS_KEY, BUCKET, Fault, S3Server, SECRET_KEY};
-use crate::support::{CATALOGUE, Ids, Shop, shop};
+use crate::support::{CATALOGUE, Ids, Purchase, Shop, batch, iso, purchases, shop};
 use packwise::runs::manifest::Manifest;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde_json::Value;
 use std::process::Output;
 
@@ -187,4 +189,80 @@ fn folders_and_patterns_are_found_in_a_bucket_whatever_the_size_of_a_listing() {
     assert_eq!(files("s3://bucket/days"), 13);
     assert_eq!(files("s3://bucket/days/date=2026-03-0*/*.parquet"), 10);
     assert_eq!(BUCKET, "bucket");
+}
+
+fn csv(rows: &[Purchase]) -> Vec<u8> {
+    let mut text = "MSISDN,PACKAGE_CODE,BUY_DATE,CHANNEL,AMOUNT,QUANTITY\n".to_owned();
+    for row in rows {
+        let (customer, time) = (Ids::Phone.name(row.customer), iso(row.seconds));
+        text.push_str(&format!(
+            "{customer},{},{time},{},1.5,1\n",
+            row.package,
+            row.channel.unwrap_or_default()
+        ));
+    }
+    text.into_bytes()
+}
+
+/// A file with many row groups and pages in place of the shop's.
+fn cut_into_groups(branch: &Branch) -> Vec<u8> {
+    let path = branch.shop.path("many.parquet");
+    let rows: Vec<_> = (0..40).flat_map(|seed| purchases(120, seed)).collect();
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows.len() / 12))
+        .set_data_page_row_count_limit(200)
+        .set_write_batch_size(100)
+        // Without an index of pages, as many writers leave it: then headers are read one by one.
+        .set_offset_index_disabled(true)
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    let batch = batch(&rows, Ids::Phone);
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    branch.server.put("in/all.parquet", bytes.clone());
+    bytes
+}
+
+#[test]
+fn input_is_fetched_once_and_not_page_by_page() {
+    let branch = Branch::new(100);
+    let bytes = cut_into_groups(&branch);
+    branch.run();
+    let reads =
+        branch.server.requests().iter().filter(|request| *request == "GET /bucket/in/all.parquet").count();
+    // The footer; the customers of each row group for the sample; the columns of each row group.
+    assert!((12..60).contains(&reads), "{reads} requests");
+    let sent = branch.server.sent("in/all.parquet");
+    assert!(sent < 2 * bytes.len() as u64 + 200_000, "{sent} bytes of a file of {}", bytes.len());
+
+    // Text goes in steps.
+    branch.server.put("in/all.csv", csv(&purchases(6_000, 3)));
+    let length = branch.server.get("in/all.csv").unwrap().len() as u64;
+    branch.said(&["run", "--set", "transactions.path=s3://bucket/in/all.csv"]);
+    let sent = branch.server.sent("in/all.csv");
+    assert!(length > 1_000_000 && sent < 2 * length + 2_000_000, "{sent} bytes of a file of {length}");
+}
+
+#[test]
+fn a_store_that_fails_is_no_bad_file() {
+    let branch = Branch::new(200);
+    let bytes = cut_into_groups(&branch);
+    branch.server.put("in/good.parquet", bytes);
+    branch.server.lose("in/all.parquet");
+    let fail = branch.there(&[
+        "run",
+        "--set",
+        "transactions.on_bad_file=quarantine",
+        "--set",
+        "object_store.retries=1",
+    ]);
+    let message = String::from_utf8(fail.stderr).unwrap();
+    assert_eq!(fail.status.code(), Some(1), "{message}");
+    assert!(message.contains("in/all.parquet"), "{message}");
+    assert!(
+        branch.server.names().iter().all(|name| !name.ends_with("manifest.json")),
+        "nothing is published"
+    );
 }

@@ -27,24 +27,27 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 
 /// Rows of a row group: bounds the writer's memory (it holds one encoded group) and a lookup's read.
-pub const GROUP_ROWS: usize = 131_072;
+const GROUP_ROWS: usize = 131_072;
+/// Of offers: a lookup decodes the dictionary of a group's reasons, which are nearly all different.
+const OFFER_GROUP_ROWS: usize = 32_768;
 /// Rows of a data page: what a point lookup decodes.
-const PAGE_ROWS: usize = 8_192;
+const PAGE_ROWS: usize = 2_048;
 
 /// The features whose values hardly repeat; so do the shares of types and channels.
 const MANY_VALUES: [&str; 4] =
     ["average_purchase", "revenue_30d_share", "revenue_trend", "mean_quota_mb_per_day"];
-/// Room for the different reasons of a row group: a quarter of them, some 100 bytes each, 4.4 MB.
-const REASONS_BYTES: usize = 8 << 20;
+/// Room for the different reasons of a row group, some 100 bytes each.
+const REASONS_BYTES: usize = 4 << 20;
 /// What the names of share columns begin with.
 const SHARES: [&str; 3] = ["channel_", "service_", "charging_"];
 
 /// The writer's properties for a part of the table `name` with these columns.
 pub fn properties(name: &str, schema: &Schema) -> WriterProperties {
     let table = tables::ALL.iter().find(|table| table.name == name);
+    let group_rows = if name == tables::RECOMMENDATIONS.name { OFFER_GROUP_ROWS } else { GROUP_ROWS };
     let mut builder = WriterProperties::builder()
         .set_compression(zstd())
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_max_row_group_row_count(Some(group_rows))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Chunk)
@@ -56,7 +59,7 @@ pub fn properties(name: &str, schema: &Schema) -> WriterProperties {
     }
     match schema.fields().first() {
         Some(first) if first.name() == tables::CUSTOMER_ID.name => {
-            customers(builder, first.data_type(), table.is_some_and(has_several_rows)).build()
+            customers(builder, first.data_type(), table.is_some_and(has_several_rows), group_rows).build()
         }
         _ => builder.build(),
     }
@@ -123,6 +126,7 @@ fn customers(
     builder: WriterPropertiesBuilder,
     data_type: &DataType,
     has_several_rows: bool,
+    group_rows: usize,
 ) -> WriterPropertiesBuilder {
     let customer = ColumnPath::from(tables::CUSTOMER_ID.name);
     let encoding = match data_type {
@@ -142,5 +146,5 @@ fn customers(
         }]))
         .set_column_statistics_enabled(customer.clone(), EnabledStatistics::Page)
         .set_column_bloom_filter_enabled(customer.clone(), true)
-        .set_column_bloom_filter_max_ndv(customer, GROUP_ROWS as u64)
+        .set_column_bloom_filter_max_ndv(customer, group_rows as u64)
 }

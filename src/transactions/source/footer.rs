@@ -61,6 +61,11 @@ impl Footer {
         Ok(metadata)
     }
 
+    /// The footer, if it was kept.
+    pub fn kept(&self) -> Option<&ArrowReaderMetadata> {
+        self.metadata.as_ref()
+    }
+
     /// Bytes that keeping it takes.
     pub fn bytes(&self) -> usize {
         self.metadata.as_ref().map_or(0, |metadata| metadata.metadata().memory_size())
@@ -133,7 +138,7 @@ fn with_dictionaries(
 #[cfg(test)]
 mod tests {
     use super::super::*;
-    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::array::{Int64Array, RecordBatch, StringArray};
     use parquet::arrow::ArrowWriter;
 
     #[test]
@@ -152,7 +157,7 @@ mod tests {
         let (config, _) = crate::config::load(None, &[format!("transactions.path={path}")]).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let read = |plan: &Plan| -> Vec<ArrayRef> {
-            let batches = plan.read(plan.units[0], runtime.handle()).unwrap();
+            let batches = plan.pass(1, runtime.handle()).read(0).unwrap();
             batches.flat_map(|batch| batch.unwrap().columns.into_iter().flatten()).collect()
         };
         let mut plan = Plan::open(&config.transactions, std::sync::Arc::default(), runtime.handle()).unwrap();
@@ -164,6 +169,6 @@ mod tests {
         assert_eq!(read(&plan), kept);
         // Another file in its place is told from it.
         std::fs::write(&path, b"PAR1").unwrap();
-        assert!(plan.read(plan.units[0], runtime.handle()).is_err());
+        assert!(plan.pass(1, runtime.handle()).read(0).is_err());
     }
 }

@@ -65,6 +65,10 @@ struct State {
     /// Milliseconds that every answer takes.
     latency: AtomicU64,
     seen: Mutex<Vec<String>>,
+    /// Bytes that were sent of each object.
+    sent: Mutex<BTreeMap<String, u64>>,
+    /// An object that cannot be read any more.
+    lost: Mutex<Option<String>>,
 }
 
 /// A server that lives until the process ends.
@@ -111,6 +115,16 @@ impl S3Server {
     /// Method and path of every request so far.
     pub fn requests(&self) -> Vec<String> {
         self.state.seen.lock().unwrap().clone()
+    }
+
+    /// Bytes of an object that were sent so far.
+    pub fn sent(&self, name: &str) -> u64 {
+        self.state.sent.lock().unwrap().get(name).copied().unwrap_or(0)
+    }
+
+    /// From now on ranges of an object cannot be read, except for the last bytes of it.
+    pub fn lose(&self, name: &str) {
+        *self.state.lost.lock().unwrap() = Some(name.to_owned());
     }
 
     /// Names of all objects.
@@ -228,9 +242,15 @@ impl State {
         match request.range(length) {
             None => answer(200).body(object.bytes.to_vec()),
             Some(range) if range.start >= length => Answer::error(416, "InvalidRange"),
-            Some(range) => answer(206)
-                .header("Content-Range", &format!("bytes {}-{}/{length}", range.start, range.end - 1))
-                .body(object.bytes[range].to_vec()),
+            Some(range) if range.start < length / 2 && self.lost.lock().unwrap().as_deref() == Some(name) => {
+                Answer::error(500, "InternalError")
+            }
+            Some(range) => {
+                *self.sent.lock().unwrap().entry(name.to_owned()).or_default() += range.len() as u64;
+                answer(206)
+                    .header("Content-Range", &format!("bytes {}-{}/{length}", range.start, range.end - 1))
+                    .body(object.bytes[range].to_vec())
+            }
         }
     }
 
