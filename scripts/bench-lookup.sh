@@ -5,7 +5,7 @@
 #
 # PACKWISE  the program ("target/release/packwise"); CONFIG may be followed by nothing else, set output.path in it
 #
-# Warm: the same run again and again, files in the page cache. Cold: before each lookup the pages of every file of the run
+# Warm: every lookup for the second time, files in the page cache. Cold: before each lookup the pages of every file of the run
 # and of the program are dropped from the cache (posix_fadvise, no rights needed), so that they come from the disk.
 set -euo pipefail
 config=${1:?usage: bench-lookup.sh CONFIG [LOOKUPS]}
@@ -66,7 +66,7 @@ def line(name, times):
 
 
 print(f"{manifest['quality']['customers']:,} customers, {len(files) - 2} files, run {run}")
-[lookup(customer) for customer in ids[:5]]
+[lookup(customer) for customer in ids]
 line("warm", [lookup(customer) for customer in ids])
 cold = []
 for customer in ids[: max(1, count // 4)]:

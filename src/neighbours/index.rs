@@ -160,6 +160,16 @@ impl Neighbours {
         (&self.positions[slots.clone()], &self.distances[slots])
     }
 
+    /// Slots a query, answers by query, and the positions and squared distances in all slots.
+    pub fn parts(&self) -> (usize, &[u32], &[u32], &[f32]) {
+        (self.k, &self.counts, &self.positions, &self.distances)
+    }
+
+    /// Answers from what [`Self::parts`] gave.
+    pub fn from_parts(k: usize, counts: Vec<u32>, positions: Vec<u32>, distances: Vec<f32>) -> Self {
+        Self { k, counts, positions, distances }
+    }
+
     /// Empties the answers for a search of `k` neighbours.
     pub(super) fn begin(&mut self, k: usize) {
         self.k = k;

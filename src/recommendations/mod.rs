@@ -19,6 +19,7 @@ mod capped;
 pub mod caps;
 pub mod explain;
 mod figures;
+mod kept;
 pub mod model;
 pub mod offers;
 pub mod reasons;
@@ -49,6 +50,7 @@ use capped::{CapPlan, CapSpill};
 use caps::CapError;
 pub use figures::OfferFigures;
 use figures::Tally;
+use kept::KeptNeighbours;
 use model::ScoringModel;
 use reasons::Wording;
 use rules::{Excluded, Rules};
@@ -149,9 +151,14 @@ pub fn build(
         let is_there = found.files.all().all(|file| folder.holds(file));
         is_there.then_some(found)
     };
-    if !policies.caps().is_empty() {
-        stage.caps = Some(solve_caps(&stage, &visitor, scratch)?);
-    }
+    let kept;
+    let visitor = if policies.caps().is_empty() {
+        visitor
+    } else {
+        kept = KeptNeighbours::new(&scratch.path().join("neighbours")).map_err(RecommendationError::Spill)?;
+        stage.caps = Some(solve_caps(&stage, &visitor.keeping(&kept), scratch)?);
+        visitor.taking(&kept)
+    };
     let codes = write::Codes::new(features, scale);
     let wanted = stage.wanted();
     let nothing = Tally::new(packages, &stage.infos);
@@ -193,6 +200,7 @@ pub fn build(
         tally.merge(&sum);
         written.append(&mut parts);
     }
+    scratch.clear("neighbours");
     written.sort_by_key(|(number, _)| *number);
     let (mut parts, mut shortfalls, mut neighbours) = (Vec::new(), Vec::new(), Vec::new());
     for (_, files) in written {

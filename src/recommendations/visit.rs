@@ -1,5 +1,6 @@
 //! Goes through the customers of a part, a group at a time, with everything that a score needs.
 
+use super::kept::{KeptNeighbours, PartAnswers};
 use super::score::NeighbourPackages;
 use super::signals::{Bought, PackageFacts, Subject};
 use super::{Fitted, RecommendationError};
@@ -7,7 +8,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::part::{RunFolder, id_text};
 use crate::neighbours::index::{NOTHING, Neighbours};
-use crate::neighbours::pool::Pool;
+use crate::neighbours::pool::{Neighbourhood, Pool};
 use crate::policies::Policies;
 use crate::segments::part_view::{PartView, Ranks, ranks};
 use std::ops::Range;
@@ -25,6 +26,17 @@ pub struct Visitor<'a> {
     neighbours: usize,
     scale: f64,
     folder: &'a RunFolder,
+    kept: Kept<'a>,
+}
+
+/// Where neighbours come from.
+#[derive(Clone, Copy)]
+enum Kept<'a> {
+    No,
+    /// From a search, and are kept.
+    Keep(&'a KeptNeighbours),
+    /// From what was kept.
+    Use(&'a KeptNeighbours),
 }
 
 /// Some customers of a part.
@@ -55,7 +67,23 @@ impl<'a> Visitor<'a> {
             neighbours: config.neighbours.k,
             scale: config.money.scale(),
             folder,
+            kept: Kept::No,
         }
+    }
+
+    /// Keeps what is found for another visit.
+    pub fn keeping(&self, kept: &'a KeptNeighbours) -> Self {
+        Self {
+            kept: Kept::Keep(kept),
+            ranks: ranks(&self.fitted.features),
+            columns: self.columns.clone(),
+            ..*self
+        }
+    }
+
+    /// Takes what another visit kept.
+    pub fn taking(&self, kept: &'a KeptNeighbours) -> Self {
+        Self { kept: Kept::Use(kept), ..self.keeping(kept) }
     }
 
     /// Reads the columns of customers that policies ask for as well.
@@ -79,6 +107,11 @@ impl<'a> Visitor<'a> {
                 .map_err(RecommendationError::from)?;
         let (active, recency) = (view.column("active_days"), view.column("recency_days"));
         let usual = view.column("average_purchase");
+        let mut kept = match self.kept {
+            Kept::No => None,
+            Kept::Keep(kept) => Some(kept.write(number).map_err(RecommendationError::Spill)?),
+            Kept::Use(kept) => Some(kept.read(number).map_err(RecommendationError::Spill)?),
+        };
         for start in (0..view.len()).step_by(GROUP) {
             let range = start..(start + GROUP).min(view.len());
             let mut group = Group {
@@ -105,11 +138,14 @@ impl<'a> Visitor<'a> {
             };
             group.collect_bought();
             if self.neighbours > 0 {
-                group.look_up(self.neighbours)?;
+                group.look_up(self.neighbours, kept.as_mut())?;
             }
             let size = group.len() as u64;
             each(&mut group)?;
             self.engine.progress.advance(size);
+        }
+        if let Some(kept) = kept {
+            kept.finish().map_err(RecommendationError::Spill)?;
         }
         Ok(())
     }
@@ -185,19 +221,38 @@ impl Group<'_> {
         }
     }
 
-    fn look_up(&mut self, k: usize) -> Result<(), RecommendationError> {
+    fn look_up(&mut self, k: usize, kept: Option<&mut PartAnswers>) -> Result<(), RecommendationError> {
         let Some(neighbourhood) = &self.fitted.neighbourhood else { return Ok(()) };
-        let (view, range) = (self.view, self.range.clone());
+        let mut asked = vec![0; neighbourhood.pools.len()];
+        for (place, customer) in self.places.iter_mut().zip(self.range.clone()) {
+            if let Some(pool) = neighbourhood.pool_of(self.view.segments[customer]) {
+                *place = Some((pool, asked[pool]));
+                asked[pool] += 1;
+            }
+        }
+        self.answers = match kept {
+            Some(kept) => kept.of_group(asked.len(), || self.search(neighbourhood, k))?,
+            None => self.search(neighbourhood, k)?,
+        };
+        Ok(())
+    }
+
+    /// The answers of every pool to those who are looked up in it.
+    fn search(
+        &self,
+        neighbourhood: &Neighbourhood,
+        k: usize,
+    ) -> Result<Vec<Neighbours>, RecommendationError> {
+        let view = self.view;
         let dims = neighbourhood.vectors.dims();
-        let vectors = neighbourhood.vectors.vectors(range.clone().map(|customer| {
+        let vectors = neighbourhood.vectors.vectors(self.range.clone().map(|customer| {
             let bought = view.bought(customer);
             (view.scaled_row(customer), &view.packages[bought.clone()], &view.weights[bought])
         }))?;
-        for (number, pool) in neighbourhood.pools.iter().enumerate() {
+        let of_pool = |number: usize| -> Result<Neighbours, RecommendationError> {
             let (mut queries, mut exclude) = (Vec::new(), Vec::new());
-            for (at, customer) in range.clone().enumerate() {
-                if neighbourhood.pool_of(view.segments[customer]) == Some(number) {
-                    self.places[at] = Some((number, exclude.len()));
+            for (at, customer) in self.range.clone().enumerate() {
+                if self.places[at].is_some_and(|(pool, _)| pool == number) {
                     queries.extend_from_slice(&vectors[at * dims..][..dims]);
                     let id = id_text(view.ids.as_ref(), customer);
                     exclude.push(neighbourhood.position(number, id.as_bytes()));
@@ -206,11 +261,11 @@ impl Group<'_> {
             let mut answer = Neighbours::new();
             if !exclude.is_empty() {
                 let exclude = exclude.iter().any(|position| *position != NOTHING).then_some(&exclude[..]);
-                pool.built.index.search(&queries, k, exclude, &mut answer)?;
+                neighbourhood.pools[number].built.index.search(&queries, k, exclude, &mut answer)?;
             }
-            self.answers.push(answer);
-        }
-        Ok(())
+            Ok(answer)
+        };
+        (0..neighbourhood.pools.len()).map(of_pool).collect()
     }
 }
 

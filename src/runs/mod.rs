@@ -6,6 +6,7 @@
 //! | file | does |
 //! |---|---|
 //! | [`manifest`] | what a run is |
+//! | `evaluations` | backtests beside the runs |
 //! | [`log`] | which run readers go by: published, gone back to, removed |
 //! | [`lock`] | one run at a time |
 //! | [`probe`] | whether an output can do what publishing needs |
@@ -17,6 +18,8 @@
 #[cfg(test)]
 mod conformance;
 pub mod difference;
+mod error;
+mod evaluations;
 pub mod forget;
 pub mod lock;
 pub mod log;
@@ -25,13 +28,14 @@ pub mod probe;
 pub mod removal;
 pub mod verification;
 
-use crate::engine::location::{self, LocationError};
-use crate::engine::part::{PartError, RunFolder, remote_path};
+use crate::engine::location;
+use crate::engine::part::{RunFolder, remote_path};
 use crate::engine::scratch::WhenLocked;
 use crate::engine::stores;
-use crate::evaluate::report::Backtest;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+pub use error::RunError;
+use evaluations::EVALUATION;
 use forget::{seal_of, sealed_name};
 use lock::{LOCK, Lease, OutputLock, Times};
 use log::{Action, Entry};
@@ -44,85 +48,10 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 const MANIFEST: &str = "manifest.json";
-/// Makes an evaluation visible: written last.
-const EVALUATION: &str = "evaluation.json";
 /// The time in a run's id.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// Marks a folder as a run that packwise has begun.
 const STARTED: &str = "_started.json";
-
-/// Why runs cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error("cannot write to the output {path}")]
-    Unwritable {
-        path: String,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    #[error("another run is writing to {path}")]
-    Locked { path: String },
-    #[error("the lease on {path} was lost to another run; nothing was published")]
-    LeaseLost { path: String },
-    #[error("cannot read the runs in {path}")]
-    Unreadable {
-        path: String,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    #[error("there is no published run in {path}")]
-    NoRun { path: String },
-    #[error("there is no run {id} in {path}")]
-    UnknownRun { id: String, path: String },
-    #[error("run {id} was published already")]
-    Published { id: String },
-    #[error("the manifest of run {id} cannot be read")]
-    BadManifest {
-        id: String,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("the evaluation {id} cannot be read")]
-    BadEvaluation {
-        id: String,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("entry {number} of the log of runs cannot be read")]
-    BadLog {
-        number: u64,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("entry {number} of the log of runs is gone from {path}")]
-    LogGone { number: u64, path: String },
-    #[error("list {number} of forgotten customers cannot be read")]
-    BadList {
-        number: u64,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("the key of the lists of forgotten customers is gone from {path}, or is none")]
-    NoDigestKey { path: String },
-    #[error("the lists of forgotten customers are under the key {of_list}, and the key at hand is {at_hand}")]
-    OtherListKey { of_list: String, at_hand: String },
-    #[error("customers cannot be removed from {path}")]
-    Purge {
-        path: String,
-        #[source]
-        source: arrow::error::ArrowError,
-    },
-    #[error("the manifest of run {id} lists {file}, which is outside the run's folder")]
-    ForeignFile { id: String, file: String },
-    #[error("run {id} has its customers under other pseudonyms, or under none")]
-    OtherIds { id: String },
-    #[error("run {id} has format {found}, this packwise reads up to {FORMAT}")]
-    NewerFormat { id: String, found: u32 },
-    #[error(transparent)]
-    Location(#[from] LocationError),
-    #[error(transparent)]
-    Part(#[from] PartError),
-}
 
 /// The output: a local folder or a URL.
 pub struct Output {
@@ -374,36 +303,6 @@ impl Output {
             return Err(RunError::ForeignFile { id, file: format!("run {}", manifest.run_id) });
         }
         Ok(manifest)
-    }
-
-    /// The id of an evaluation that begins now: time and input, as the ids of runs.
-    pub fn evaluation_id(&self, started: DateTime<Utc>, fingerprint: &str) -> Result<String, RunError> {
-        Ok(next_id(started, fingerprint, self.published("evaluations", EVALUATION)?.last()))
-    }
-
-    /// The folder of an evaluation.
-    pub fn evaluation_folder(&self, id: &str, staging: &Path) -> RunFolder {
-        self.folder_in("evaluations", id, staging)
-    }
-
-    /// Makes an evaluation visible.
-    pub fn publish_evaluation(&self, id: &str, json: Vec<u8>) -> Result<(), RunError> {
-        self.put_once(&format!("evaluations/{id}/{EVALUATION}"), id, &json)
-    }
-
-    /// The short form of the newest evaluation; None without any. Reads its `backtest` and passes over
-    /// the rest.
-    pub fn last_evaluation(&self) -> Result<Option<Backtest>, RunError> {
-        #[derive(serde::Deserialize)]
-        struct Stored {
-            backtest: Option<Backtest>,
-        }
-        let Some(id) = self.published("evaluations", EVALUATION)?.pop() else { return Ok(None) };
-        let path = remote_path(&self.prefix, &format!("evaluations/{id}/{EVALUATION}"));
-        let bytes = self.read(&path)?.unwrap_or_default();
-        let stored: Stored =
-            serde_json::from_slice(&bytes).map_err(|source| RunError::BadEvaluation { id, source })?;
-        Ok(stored.backtest)
     }
 
     /// Writes a file beside the runs, replacing an older one; returns its name.
