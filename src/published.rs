@@ -40,6 +40,14 @@ impl PublishedRun {
         Ok(Self { manifest, folder, runtime, memory, context })
     }
 
+    /// Threads that read tables faster than one: on an object store each table is a few waits, on disk it is work.
+    pub fn readers(&self) -> usize {
+        match self.folder {
+            RunFolder::Local { .. } => std::thread::available_parallelism().map_or(1, usize::from),
+            RunFolder::Remote { .. } => 16,
+        }
+    }
+
     fn context(&self) -> Result<&SessionContext, Error> {
         if let Some(made) = self.context.get() {
             return Ok(made);

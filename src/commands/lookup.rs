@@ -135,9 +135,9 @@ const TABLES: [&Table; 8] = [
     &tables::SEGMENT_PROFILES,
 ];
 
-/// Reads everything about one customer, all tables at once: on an object store each is a few requests.
+/// Reads everything about one customer, several tables at once.
 pub fn gather(run: &PublishedRun, id: &str) -> Result<Customer, Error> {
-    let threads = workers::for_each(TABLES.len(), TABLES.len(), Vec::new, |found, number| {
+    let threads = workers::for_each(run.readers(), TABLES.len(), Vec::new, |found, number| {
         let name = TABLES[number].name;
         let is_of_segments = name == tables::SEGMENT_PROFILES.name;
         let batches = if is_of_segments { run.table(name)? } else { run.customer(name, id)? };

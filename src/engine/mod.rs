@@ -67,4 +67,10 @@ impl Engine {
             progress: Arc::new(progress),
         })
     }
+
+    /// Bytes of remote input that each thread may have on their way beside what it works on: a sixteenth of the limit for
+    /// all of them, and no more than pays.
+    pub fn read_ahead(&self) -> u64 {
+        (self.memory.usable() / 16 / self.threads as u64).min(32 << 20)
+    }
 }

@@ -85,7 +85,7 @@ impl ContactHistory {
         let plan = Plan::open(&as_transactions(settings), ids, runtime).map_err(failed)?;
         let mut history = Self::default();
         let offer_day = as_of_day + 1;
-        let pass = plan.pass(1, runtime);
+        let pass = plan.pass(1, budget / 16, runtime);
         for unit in 0..plan.units.len() {
             for batch in pass.read(unit).map_err(failed)? {
                 history.add(&batch.map_err(failed)?, offer_day, days, packages, budget)?;

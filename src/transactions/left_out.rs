@@ -67,7 +67,7 @@ pub(super) fn leave_out_bad_files(
 
 /// Every file with a unit that cannot be decoded, with what its first such unit fails with.
 fn undecodable(plan: &Plan, engine: &Engine) -> Result<Vec<LeftOut>, InputError> {
-    let pass = plan.pass(engine.threads, engine.runtime.handle());
+    let pass = plan.pass(engine.threads, engine.read_ahead(), engine.runtime.handle());
     let decode = |number| pass.read(number)?.try_for_each(|batch| batch.map(drop));
     let found = workers::for_each(
         engine.threads,

@@ -199,9 +199,9 @@ impl Plan {
         })
     }
 
-    /// A pass through all units on so many threads.
-    pub fn pass<'a>(&'a self, threads: usize, runtime: &'a Handle) -> Pass<'a> {
-        Pass::new(self, threads, runtime)
+    /// A pass through all units on so many threads, with `ahead` bytes at the most for each that are fetched ahead.
+    pub fn pass<'a>(&'a self, threads: usize, ahead: u64, runtime: &'a Handle) -> Pass<'a> {
+        Pass::new(self, threads, ahead, runtime)
     }
 
     /// Reads only the customer column of a unit.

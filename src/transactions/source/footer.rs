@@ -157,7 +157,7 @@ mod tests {
         let (config, _) = crate::config::load(None, &[format!("transactions.path={path}")]).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let read = |plan: &Plan| -> Vec<ArrayRef> {
-            let batches = plan.pass(1, runtime.handle()).read(0).unwrap();
+            let batches = plan.pass(1, 0, runtime.handle()).read(0).unwrap();
             batches.flat_map(|batch| batch.unwrap().columns.into_iter().flatten()).collect()
         };
         let mut plan = Plan::open(&config.transactions, std::sync::Arc::default(), runtime.handle()).unwrap();
@@ -169,6 +169,6 @@ mod tests {
         assert_eq!(read(&plan), kept);
         // Another file in its place is told from it.
         std::fs::write(&path, b"PAR1").unwrap();
-        assert!(plan.pass(1, runtime.handle()).read(0).is_err());
+        assert!(plan.pass(1, 0, runtime.handle()).read(0).is_err());
     }
 }

@@ -16,10 +16,6 @@ use tokio::runtime::Handle;
 
 /// Rows of a batch on the way through the normaliser.
 const BATCH: usize = 32_768;
-/// A row group with more bytes than this in the columns that are read is not fetched ahead: it takes many requests at once
-/// as it is, and the memory of every thread.
-const AHEAD_BYTES: u64 = 32 << 20;
-
 const ALL_ROLES: [Role; 7] = [
     Role::Customer,
     Role::Package,
@@ -38,6 +34,8 @@ pub type Batches<'a> = Box<dyn Iterator<Item = Result<Batch, InputError>> + Send
 pub struct Pass<'a> {
     plan: &'a Plan,
     threads: usize,
+    /// A row group with more bytes in the columns that are read is not fetched ahead: it takes many requests at once as it is.
+    most: u64,
     runtime: &'a Handle,
     ahead: Mutex<Ahead>,
 }
@@ -50,8 +48,8 @@ struct Ahead {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(plan: &'a Plan, threads: usize, runtime: &'a Handle) -> Self {
-        Self { plan, threads, runtime, ahead: Mutex::default() }
+    pub(super) fn new(plan: &'a Plan, threads: usize, most: u64, runtime: &'a Handle) -> Self {
+        Self { plan, threads, most, runtime, ahead: Mutex::default() }
     }
 
     /// Reads a unit batch by batch.
@@ -70,7 +68,8 @@ impl<'a> Pass<'a> {
             let mut ahead = ahead();
             // Another thread may have been faster.
             if next > ahead.begun
-                && let Some(fetch) = self.plan.sources[unit.source].fetch(unit.row_group, self.runtime)
+                && let Some(fetch) =
+                    self.plan.sources[unit.source].fetch(unit.row_group, self.most, self.runtime)
             {
                 ahead.fetches.insert(next, fetch);
             }
@@ -149,12 +148,12 @@ impl Source {
     }
 
     /// Begins to fetch a row group of a remote file. None if that is not to be done; failures show when it is read.
-    fn fetch(&self, row_group: usize, runtime: &Handle) -> Option<Fetch> {
+    fn fetch(&self, row_group: usize, most: u64, runtime: &Handle) -> Option<Fetch> {
         let SourceKind::Parquet(footer) = &self.kind else { return None };
         let wanted = self.wanted(&ALL_ROLES);
         let ranges = part(footer.kept()?.clone(), row_group, &wanted).ranges;
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        if bytes > AHEAD_BYTES {
+        if bytes > most {
             return None;
         }
         Input::open(&self.file, runtime).ok()?.fetch(&ranges).ok()?
@@ -273,7 +272,7 @@ mod tests {
         let (store, name) = (Arc::new(InMemory::new()) as Arc<dyn ObjectStore>, Path::from("a.parquet"));
         runtime.block_on(store.put(&name, std::fs::read(&path).unwrap().into())).unwrap();
         plan.sources[0].file.location = Location::Remote { store: store.clone(), path: name.clone() };
-        let pass = plan.pass(2, runtime.handle());
+        let pass = plan.pass(2, 10_000, runtime.handle());
         let rows = |batches: Batches| -> usize { batches.map(|batch| batch.unwrap().rows).sum() };
         let first = pass.read(0).unwrap();
         let asked = |pass: &Pass| pass.ahead.lock().unwrap().fetches.keys().copied().collect::<Vec<_>>();
