@@ -2,26 +2,21 @@
 //!
 //! An inverted file (Jégou, Douze, Schmid 2011, "Product quantization for nearest neighbor search",
 //! section IV) without the quantisation: √n cells trained on a sample, points stored cell by cell in
-//! blocks, all centroids ranked for a query, `probes` cells scanned. Two things make it fast: queries
-//! of a batch that want the same cell scan it together, four at a time, and a cell is skipped when the
+//! blocks, all centroids ranked for a query, `probes` cells scanned (`search`). Two things make it fast:
+//! queries that want the same cell scan it together, four at a time, and a cell is skipped when the
 //! triangle inequality says that no point of it can be among the nearest. The skip allows for rounding,
 //! so that with all cells probed the answers equal exact search bit for bit.
 //!
 //! The segments of the customers were tried as cells and are too coarse: a pool of the best customers
 //! can lie in two of them.
 
+use self::search::Desks;
 use super::index::{
     IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
-use super::nearest::{Nearest, distance_of};
+use super::nearest::distance_of;
 use crate::numerics::blocks::{self, Blocks, LANES, VACANT};
 use crate::numerics::kmeans::{self, Options, Start, hash_sample};
-
-/// Cells that are ranked for a batch of queries at once, which bounds the scratch to some 32 MB.
-const RANKED: usize = 1 << 21;
-
-/// Queries that are answered together: more share more cells, fewer fit the cache.
-const BATCH: usize = 4096;
 
 /// Rows a cell in the sample that trains the centroids: 128 saved 7 % of the probes that 64 need.
 const TRAINING_ROWS: usize = 128;
@@ -45,6 +40,7 @@ pub struct Cells {
     radii: Vec<f64>,
     /// Upper bound of the distance of every centroid from every other, cells × cells.
     between: Vec<f32>,
+    desks: Desks,
 }
 
 impl Cells {
@@ -86,7 +82,17 @@ impl Cells {
         let between = distances_between(&centroids);
         let probes = kept.len();
         let points = Blocks::from_slots(points, dims, &positions);
-        Ok(Self { len: n, probes, centroids, points, positions, firsts, radii, between })
+        Ok(Self {
+            len: n,
+            probes,
+            centroids,
+            points,
+            positions,
+            firsts,
+            radii,
+            between,
+            desks: Desks::default(),
+        })
     }
 
     /// Number of cells that hold points.
@@ -128,133 +134,12 @@ impl NeighbourIndex for Cells {
         let dims = self.dims();
         check_queries(queries, dims, k, exclude)?;
         out.begin(k);
-        let batch = (RANKED / self.probes).clamp(1, BATCH);
-        for (index, queries) in queries.chunks(batch * dims).enumerate() {
-            let count = queries.len() / dims;
-            let best = Nearest::new(count, k, exclude.map(|all| &all[index * batch..][..count]));
-            let mut search = Batch { index: self, queries, best };
-            search.run();
-            out.extend(&mut search.best);
-        }
+        search::run(self, queries, k, exclude, out);
         Ok(())
     }
 }
 
-/// Some queries on their way through the cells.
-struct Batch<'a> {
-    index: &'a Cells,
-    queries: &'a [f32],
-    best: Nearest<'a>,
-}
-
-impl<'a> Batch<'a> {
-    fn run(&mut self) {
-        let index = self.index;
-        let count = self.queries.len() / index.dims();
-        let ranks = self.ranks(count);
-        // In stages of 1, 2, 4, 8 … cells: the first gives each query a threshold, which lets the next
-        // ones skip cells. Inside a stage the order is by cell, so that queries share scans.
-        let (mut from, mut stage) = (0, 1);
-        let mut wanted: Vec<(u32, u32)> = Vec::new();
-        while from < index.probes {
-            let to = (from + stage).min(index.probes);
-            wanted.clear();
-            for query in 0..count {
-                let worst = self.best.least_threshold(query);
-                let ranks = &ranks[query * index.probes..][..index.probes];
-                let needed = ranks[from..to].iter().filter(|&&key| !index.is_beyond(ranks[0], key, worst));
-                wanted.extend(needed.map(|&key| (key as u32, query as u32)));
-            }
-            self.scan_cells(&mut wanted);
-            (from, stage) = (to, stage * 2);
-        }
-        for query in 0..count {
-            if !self.best.is_full(query, index.len) {
-                self.go_on(query);
-            }
-        }
-    }
-
-    /// For each query its `probes` nearest cells as distance and cell in one integer, the nearest ones
-    /// of every stage before those of the next; the order inside a stage does not matter.
-    fn ranks(&self, count: usize) -> Vec<u64> {
-        let (index, dims) = (self.index, self.index.dims());
-        let mut ranks = Vec::with_capacity(count * index.probes);
-        let mut distances = vec![0.0; index.centroids.blocks() * LANES];
-        let mut keys = Vec::with_capacity(index.cells());
-        for query in self.queries.chunks_exact(dims) {
-            index.rank(query, &mut distances, &mut keys);
-            let mut end = index.probes;
-            if end < keys.len() {
-                keys.select_nth_unstable(end);
-            }
-            // Stages end after 1, 3, 7, 15 … cells; the largest such end below this one comes next.
-            while end > 1 {
-                let cut = (1 << end.ilog2()) - 1;
-                keys[..end].select_nth_unstable(cut);
-                end = cut;
-            }
-            ranks.extend_from_slice(&keys[..index.probes]);
-        }
-        ranks
-    }
-
-    /// Scans cells for queries, each pair (cell, query) once.
-    fn scan_cells(&mut self, wanted: &mut [(u32, u32)]) {
-        wanted.sort_unstable();
-        for same in wanted.chunk_by(|a, b| a.0 == b.0) {
-            let cell = same[0].0 as usize;
-            let (fours, rest) = same.as_chunks::<4>();
-            for four in fours {
-                self.scan(cell, four.map(|(_, query)| query as usize));
-            }
-            let (twos, rest) = rest.as_chunks::<2>();
-            for two in twos {
-                self.scan(cell, two.map(|(_, query)| query as usize));
-            }
-            for &(_, query) in rest {
-                self.scan(cell, [query as usize]);
-            }
-        }
-    }
-
-    fn scan<const Q: usize>(&mut self, cell: usize, queries: [usize; Q]) {
-        let (index, dims) = (self.index, self.index.dims());
-        let rows = queries.map(|query| &self.queries[query * dims..][..dims]);
-        let thresholds = queries.map(|query| self.best.threshold(query));
-        let blocks = index.firsts[cell]..index.firsts[cell + 1];
-        index.points.scan(rows, blocks, thresholds, |q, block, distances| {
-            let positions = &index.positions[block * LANES..][..LANES];
-            let position = |lane: usize| Some(positions[lane]).filter(|&position| position != VACANT);
-            self.best.offer_block(queries[q], distances, position)
-        });
-    }
-
-    /// The probed cells held fewer than `k` points: on to the next nearest until there are enough.
-    fn go_on(&mut self, query: usize) {
-        let (index, dims) = (self.index, self.index.dims());
-        let mut distances = vec![0.0; index.centroids.blocks() * LANES];
-        let mut keys = Vec::new();
-        index.rank(&self.queries[query * dims..][..dims], &mut distances, &mut keys);
-        keys.sort_unstable();
-        for &key in &keys[index.probes..] {
-            if self.best.is_full(query, index.len) {
-                return;
-            }
-            self.scan(key as u32 as usize, [query]);
-        }
-    }
-}
-
 impl Cells {
-    /// Every cell with the distance of its centroid, unordered.
-    fn rank(&self, query: &[f32], distances: &mut [f32], keys: &mut Vec<u64>) {
-        self.centroids.distances(query, 0..self.centroids.blocks(), distances);
-        keys.clear();
-        let cells = distances[..self.cells()].iter().enumerate();
-        keys.extend(cells.map(|(cell, d)| u64::from(d.to_bits()) << 32 | cell as u64));
-    }
-
     /// Whether every point of the ranked cell is certainly farther than the squared distance `worst`,
     /// given the nearest cell.
     ///
@@ -344,3 +229,5 @@ pub(super) fn assign(points: &[f32], dims: usize, centroids: &[f32], threads: us
     });
     (labels, distances)
 }
+
+mod search;

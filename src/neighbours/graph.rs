@@ -139,14 +139,14 @@ impl Graph {
 }
 
 /// The points of nodes, with the distances that are returned.
-struct Offer<'a, 'b> {
+struct Offer<'a> {
     graph: &'a Graph,
     beam: &'a [u64],
     query: &'a [f32],
-    best: &'a mut Nearest<'b>,
+    best: &'a mut Nearest,
 }
 
-impl Kernel for Offer<'_, '_> {
+impl Kernel for Offer<'_> {
     type Output = ();
 
     #[inline(always)]

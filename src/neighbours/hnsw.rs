@@ -9,7 +9,7 @@
 //! back is undefined behaviour on foreign bytes (so they are never read: rebuild). Its distances only
 //! steer: what is returned has the distances of our kernel and their order.
 
-use super::exact::scan_all;
+use super::exact::{positions_of, scan_all};
 use super::graph::{GraphOptions, WIDEST};
 use super::index::{
     IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
@@ -87,7 +87,7 @@ impl NeighbourIndex for Hnsw {
             }
             if !best.is_full(0, self.len()) {
                 best = Nearest::new(1, k, exclude);
-                scan_all(&self.points, query, &mut best);
+                scan_all(&self.points, &positions_of(&self.points), query, &mut best);
             }
             out.extend(&mut best);
         }

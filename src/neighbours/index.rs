@@ -178,16 +178,30 @@ impl Neighbours {
         self.distances.clear();
     }
 
+    /// Makes place for the answers of so many queries, which have none yet.
+    pub(super) fn resize(&mut self, queries: usize) {
+        self.counts.resize(queries, 0);
+        self.positions.resize(queries * self.k, NOTHING);
+        self.distances.resize(queries * self.k, f32::INFINITY);
+    }
+
+    /// Takes the sorted candidates of a query that has no answers yet.
+    pub(super) fn put(&mut self, query: usize, sorted: &[u64]) {
+        let slots = query * self.k..query * self.k + sorted.len();
+        self.counts[query] = sorted.len() as u32;
+        for ((position, distance), key) in
+            self.positions[slots.clone()].iter_mut().zip(&mut self.distances[slots]).zip(sorted)
+        {
+            (*position, *distance) = (*key as u32, distance_of(*key));
+        }
+    }
+
     /// Adds the next queries' answers.
     pub(super) fn extend(&mut self, best: &mut Nearest) {
+        let first = self.queries();
+        self.resize(first + best.queries());
         for query in 0..best.queries() {
-            let keys = best.sorted(query);
-            let unused = self.k - keys.len();
-            self.counts.push(keys.len() as u32);
-            self.positions.extend(keys.iter().map(|&key| key as u32));
-            self.positions.extend(std::iter::repeat_n(NOTHING, unused));
-            self.distances.extend(keys.iter().map(|&key| distance_of(key)));
-            self.distances.extend(std::iter::repeat_n(f32::INFINITY, unused));
+            self.put(first + query, best.sorted(query));
         }
     }
 

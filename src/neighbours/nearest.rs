@@ -1,115 +1,202 @@
 //! The nearest points found so far, while an index searches.
 
-use crate::numerics::blocks::LANES;
-
-/// Candidates that are kept beyond `k` before the farthest are cut off: at least so many.
-const SPARE: usize = 32;
+use crate::numerics::blocks::{Collect, LANES, Room, VACANT};
+use crate::numerics::near;
 
 /// The nearest points found so far of each query of a batch.
 ///
-/// A candidate is one integer, the bits of its distance above its position: squared distances are
-/// never negative, so integers order by (distance, position). Candidates are appended, and cut back to
-/// the nearest `k` when there is no room for more: with 50 neighbours that took 0.6 of the time of a list
-/// that is always sorted (docs/performance.md). Memory: 8 × (k + max(k, 32)) bytes a query.
-pub(super) struct Nearest<'a> {
+/// Candidates are appended unordered, distances and positions apart, as long as they are not beyond the query's
+/// threshold. When there is no room for another block's, those beyond a bound of the `k` nearest are dropped
+/// ([`near::bound`]), which sets the threshold; they are put in order once, at the end. Memory: some 14 bytes
+/// times `k`, and 500, a query.
+#[derive(Debug, Default)]
+pub(super) struct Nearest {
     k: usize,
+    /// Candidates that must be kept: one more than `k` where one of them may be excluded.
+    wanted: usize,
+    /// Places a query: one block more than candidates may stay.
     room: usize,
-    keys: Vec<u64>,
+    distances: Vec<f32>,
+    positions: Vec<u32>,
     counts: Vec<u32>,
-    /// The `k`-th nearest when candidates were last cut back; all ones until there are `k`.
-    bars: Vec<u64>,
-    exclude: Option<&'a [u32]>,
+    /// No point beyond is among the nearest; infinite until `wanted` are known.
+    bars: Vec<f32>,
+    /// One a query, or none at all.
+    exclude: Vec<u32>,
+    keys: Vec<u64>,
+    sorted: Vec<u64>,
 }
 
-impl<'a> Nearest<'a> {
-    pub fn new(queries: usize, k: usize, exclude: Option<&'a [u32]>) -> Self {
-        let room = k + k.max(SPARE);
-        let (keys, counts) = (vec![0; queries * room], vec![0; queries]);
-        Self { k, room, keys, counts, bars: vec![u64::MAX; queries], exclude }
+impl Nearest {
+    /// Of some queries the `k` nearest, without the position that `exclude` names for each.
+    pub fn new(queries: usize, k: usize, exclude: Option<&[u32]>) -> Self {
+        let mut nearest = Self::default();
+        nearest.reset(queries, k, exclude);
+        nearest
+    }
+
+    /// Forgets everything but its memory.
+    pub fn reset(&mut self, queries: usize, k: usize, exclude: Option<&[u32]>) {
+        self.k = k;
+        self.wanted = k + usize::from(exclude.is_some());
+        self.room = (near::most(self.wanted) + self.wanted / 2).next_multiple_of(LANES) + 2 * LANES;
+        // What lies beyond the counts is never read.
+        self.distances.resize(queries * self.room, f32::INFINITY);
+        self.positions.resize(queries * self.room, VACANT);
+        self.keys.resize(self.room, 0);
+        self.sorted.resize(self.room, 0);
+        self.counts.clear();
+        self.counts.resize(queries, 0);
+        self.bars.clear();
+        self.bars.resize(queries, f32::INFINITY);
+        self.exclude.clear();
+        self.exclude.extend(exclude.into_iter().flatten());
+    }
+
+    fn excluded(&self, query: usize) -> u32 {
+        self.exclude.get(query).copied().unwrap_or(VACANT)
     }
 
     pub fn queries(&self) -> usize {
         self.counts.len()
     }
 
-    /// The nearest candidates of one query, nearest first.
+    /// The nearest candidates of one query, nearest first, equal distances by position: the bits of the
+    /// distance above the position.
     pub fn sorted(&mut self, query: usize) -> &[u64] {
         self.cut(query);
-        let keys = &mut self.keys[query * self.room..][..self.counts[query] as usize];
-        keys.sort_unstable();
-        keys
-    }
-
-    /// A distance above which nothing can be among the nearest: infinite until there are `k`.
-    pub fn threshold(&self, query: usize) -> f32 {
-        match self.bars[query] {
-            u64::MAX => f32::INFINITY,
-            bar => distance_of(bar),
+        let first = query * self.room;
+        let excluded = self.excluded(query);
+        let mut count = 0;
+        for place in first..first + self.counts[query] as usize {
+            let position = self.positions[place];
+            self.keys[count] = key_of(self.distances[place], position);
+            count += usize::from(position != VACANT && position != excluded);
         }
+        near::sort(&self.keys[..count], &mut self.sorted[..count]);
+        &self.sorted[..count.min(self.k)]
     }
 
-    /// The least such distance.
+    /// A distance above which nothing can be among the nearest: infinite until there are enough.
+    pub fn threshold(&self, query: usize) -> f32 {
+        self.bars[query]
+    }
+
+    /// The same, as low as it can be told now.
     pub fn least_threshold(&mut self, query: usize) -> f32 {
         self.cut(query);
-        self.threshold(query)
+        self.bars[query]
     }
 
     /// Whether the query has as many neighbours as a pool of `points` can give it.
-    pub fn is_full(&self, query: usize, points: usize) -> bool {
-        let excluded = self.exclude.is_some_and(|exclude| (exclude[query] as usize) < points);
-        self.counts[query] as usize >= self.k.min(points - usize::from(excluded))
+    pub fn is_full(&mut self, query: usize, points: usize) -> bool {
+        let excluded = (self.excluded(query) as usize) < points;
+        let most = self.k.min(points - usize::from(excluded));
+        self.bars[query] < f32::INFINITY || self.sorted(query).len() >= most
     }
 
     /// Offers one point that the query has not been offered before.
+    #[inline(always)]
     pub fn offer(&mut self, query: usize, position: u32, distance: f32) {
-        let key = u64::from(distance.to_bits()) << 32 | u64::from(position);
-        if key >= self.bars[query] || self.exclude.is_some_and(|exclude| exclude[query] == position) {
-            return;
-        }
-        let count = self.counts[query] as usize;
-        self.keys[query * self.room + count] = key;
-        self.counts[query] = count as u32 + 1;
-        if count + 1 == self.room || (count + 1 == self.k && self.bars[query] == u64::MAX) {
-            self.cut(query);
+        if distance <= self.bars[query] {
+            let place = query * self.room + self.counts[query] as usize;
+            self.distances[place] = distance;
+            self.positions[place] = position;
+            self.appended(query, 1);
         }
     }
 
-    /// Cuts one query's candidates back to the nearest `k`.
-    fn cut(&mut self, query: usize) {
-        let count = self.counts[query] as usize;
-        let settled = count == self.k && self.bars[query] != u64::MAX;
-        if count < self.k || settled {
-            return;
-        }
-        let keys = &mut self.keys[query * self.room..][..count];
-        let (_, bar, _) = keys.select_nth_unstable(self.k - 1);
-        self.bars[query] = *bar;
-        self.counts[query] = self.k as u32;
-    }
-
-    /// Offers the points of a block that are near enough, named by `position(lane)`, `None` for a lane
-    /// without a point; returns the query's new threshold.
-    pub fn offer_block(
-        &mut self,
-        query: usize,
-        distances: &[f32; LANES],
-        position: impl Fn(usize) -> Option<u32>,
-    ) -> f32 {
-        let threshold = self.threshold(query);
-        let mut near = 0u32;
-        for (lane, &distance) in distances.iter().enumerate() {
-            near |= u32::from(distance <= threshold) << lane;
-        }
-        // Few lanes are near, so their bits are walked rather than all lanes asked.
-        while near != 0 {
-            let lane = near.trailing_zeros() as usize;
-            near &= near - 1;
-            if let Some(position) = position(lane) {
-                self.offer(query, position, distances[lane]);
+    /// Offers many points, whole blocks of them, to a query that has not been offered any.
+    pub fn begin(&mut self, query: usize, distances: &[[f32; LANES]], positions: &[[u32; LANES]]) {
+        let bound = near::bound(distances, self.wanted);
+        self.bars[query] = bound.value;
+        let places = query * self.room..(query + 1) * self.room;
+        if bound.within + LANES <= self.room {
+            let room = (&mut self.distances[places.clone()], &mut self.positions[places]);
+            let kept = near::keep(distances, positions, bound.value, room.0, room.1);
+            self.counts[query] = kept as u32;
+        } else {
+            for (distance, position) in distances.as_flattened().iter().zip(positions.as_flattened()) {
+                if *position != VACANT {
+                    self.offer(query, *position, *distance);
+                }
             }
         }
-        self.threshold(query)
     }
+
+    /// So many candidates were appended. Returns the threshold from then on.
+    #[inline(always)]
+    fn appended(&mut self, query: usize, count: usize) -> f32 {
+        let count = self.counts[query] as usize + count;
+        self.counts[query] = count as u32;
+        if count + LANES > self.room || (count >= self.wanted && self.bars[query] == f32::INFINITY) {
+            self.cut(query);
+        }
+        self.bars[query]
+    }
+
+    /// Drops candidates that are not among the nearest, if there are many.
+    #[inline(never)]
+    fn cut(&mut self, query: usize) {
+        let count = self.counts[query] as usize;
+        if count < self.wanted || (count <= near::most(self.wanted) && self.bars[query] < f32::INFINITY) {
+            return;
+        }
+        let places = query * self.room..(query + 1) * self.room;
+        let (distances, positions) = (&mut self.distances[places.clone()], &mut self.positions[places]);
+        let blocks = count.next_multiple_of(LANES);
+        distances[count..blocks].fill(f32::INFINITY);
+        let mut bar = near::bound(distances[..blocks].as_chunks().0, self.wanted).value;
+        let mut kept = 0;
+        for place in 0..count {
+            let (distance, position) = (distances[place], positions[place]);
+            (distances[kept], positions[kept]) = (distance, position);
+            kept += usize::from(distance <= bar && position != VACANT);
+        }
+        if kept + LANES > self.room {
+            // Many are equally far: the lower positions are nearer.
+            for (key, (distance, position)) in self.keys.iter_mut().zip(distances.iter().zip(&*positions)) {
+                *key = key_of(*distance, *position);
+            }
+            let keys = &mut self.keys[..kept];
+            keys.select_nth_unstable(self.wanted - 1);
+            for (place, key) in keys[..self.wanted].iter().enumerate() {
+                (distances[place], positions[place]) = (distance_of(*key), *key as u32);
+            }
+            bar = distance_of(keys[self.wanted - 1]);
+            kept = self.wanted;
+        }
+        self.bars[query] = bar;
+        self.counts[query] = kept as u32;
+    }
+}
+
+/// Leaves what a scan finds with the queries that are asked together.
+pub(super) struct Finds<'a, const Q: usize> {
+    pub best: &'a mut Nearest,
+    /// Of every slot of the points.
+    pub positions: &'a [u32],
+    pub queries: [usize; Q],
+}
+
+impl<const Q: usize> Collect for Finds<'_, Q> {
+    #[inline(always)]
+    fn room(&mut self, q: usize, block: usize) -> Room<'_> {
+        let query = self.queries[q];
+        let (names, _) = self.positions[block * LANES..].split_first_chunk().expect("a position a slot");
+        let Nearest { room, distances, positions, counts, .. } = &mut *self.best;
+        Room::at(query * *room + counts[query] as usize, names, distances, positions)
+    }
+
+    #[inline(always)]
+    fn took(&mut self, q: usize, count: usize) -> f32 {
+        self.best.appended(self.queries[q], count)
+    }
+}
+
+/// A candidate as one integer: distances are never negative, so integers order by (distance, position).
+fn key_of(distance: f32, position: u32) -> u64 {
+    u64::from(distance.to_bits()) << 32 | u64::from(position)
 }
 
 /// The distance in a candidate's upper half.
@@ -135,7 +222,8 @@ mod tests {
         out.extend(&mut best);
         assert_eq!(out.of(0), (&[2, 0, 1][..], &[0.5, 2.0, 2.0][..]));
         assert_eq!(out.of(1), (&[3][..], &[f32::INFINITY][..]), "an overflow is still a neighbour");
-        assert_eq!((best.threshold(0), out.k(), out.queries()), (2.0, 3, 2));
+        assert_eq!((out.k(), out.queries()), (3, 2));
+        assert!((2.0..f32::INFINITY).contains(&best.threshold(0)));
     }
 
     #[test]
@@ -143,24 +231,43 @@ mod tests {
         let mut best = Nearest::new(1, 5, Some(&[1]));
         best.offer(0, 0, 1.0);
         assert!(best.is_full(0, 2) && !best.is_full(0, 3));
+        best.offer(0, 1, 1.0);
+        assert!(!best.is_full(0, 3), "the excluded point is no neighbour");
     }
 
+    /// All ways to offer give the nearest of 2,000 points, whatever is cut on the way: many equal, all equal,
+    /// infinitely far, all different.
     #[test]
     fn cutting_back_changes_no_answer() {
-        for k in [1, 3, 40] {
-            let mut best = Nearest::new(1, k, None);
-            let distance = |at: u32| ((at * 7919) % 500) as f32;
+        let distances: [fn(u32) -> f32; 4] = [
+            |at| ((at * 7919) % 500) as f32,
+            |_| 1.0,
+            |at| if at % 3 == 0 { f32::INFINITY } else { 2.0 },
+            |at| ((at * 7919) % 2_003) as f32,
+        ];
+        for (distance, k) in distances.into_iter().flat_map(|d| [1, 3, 40, 1_999].map(|k| (d, k))) {
+            let mut all: Vec<(f32, u32)> =
+                (0..2_000).filter(|at| *at != 5).map(|at| (distance(at), at)).collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let expected: Vec<u32> = all[..k].iter().map(|(_, at)| *at).collect();
+
+            let mut best = Nearest::new(2, k, Some(&[5, 5]));
             for at in 0..2_000 {
                 best.offer(0, at, distance(at));
                 if at % 300 == 0 {
                     best.least_threshold(0);
                 }
             }
-            let mut all: Vec<(f32, u32)> = (0..2_000).map(|at| (distance(at), at)).collect();
-            all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            assert_eq!(best.least_threshold(0), all[k - 1].0);
-            let found: Vec<u32> = best.sorted(0).iter().map(|key| *key as u32).collect();
-            assert_eq!(found, all[..k].iter().map(|(_, at)| *at).collect::<Vec<_>>());
+            assert!(best.least_threshold(0) >= all[k - 1].0);
+            let positions: Vec<[u32; LANES]> = (0..125)
+                .map(|block| std::array::from_fn(|lane| block * LANES as u32 + lane as u32))
+                .collect();
+            let distances: Vec<[f32; LANES]> = positions.iter().map(|block| block.map(distance)).collect();
+            best.begin(1, &distances, &positions);
+            for query in 0..2 {
+                let found: Vec<u32> = best.sorted(query).iter().map(|key| *key as u32).collect();
+                assert_eq!(found, expected, "k = {k}, query {query}");
+            }
         }
     }
 }

@@ -12,14 +12,18 @@
 //! form cancels for vectors far from the origin, and then ranks neighbours by rounding noise.
 //!
 //! The loops are plain arrays of sixteen floats that LLVM turns into AVX-512 or AVX2 instructions
-//! inside functions that enable them; the choice is made at run time. Hand-written intrinsics were not
-//! needed: four queries against one block run at one distance a cycle (16 dimensions, AVX-512), which
-//! is what the subtract and multiply-add units allow. Two or four blocks a step measured slower.
+//! inside functions that enable them; the choice is made at run time. Four queries against one block run
+//! at one distance a cycle (16 dimensions, AVX-512), which is what the subtract and multiply-add units
+//! allow. Two or four blocks a step measured slower. What is then done with the distances of a search is
+//! written in AVX-512 by hand (`avx512.rs`).
 
 // The lane loops index several arrays by one constant range: zipped iterators say it worse.
 #![allow(clippy::needless_range_loop)]
 
-use super::simd::{Kernel, widest};
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
+use super::near::plain_keep;
+use super::simd::{InstructionSet, Kernel, dispatch, widest};
 use std::ops::Range;
 
 /// Points in a block: the f32 values of one AVX-512 register, and of one cache line.
@@ -30,7 +34,7 @@ pub const VACANT: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Lane([f32; LANES]);
+pub(super) struct Lane(pub(super) [f32; LANES]);
 
 /// Points of `dims` f32 dimensions in blocks of [`LANES`], `dims * 64` bytes a block.
 #[derive(Clone, Debug)]
@@ -119,27 +123,70 @@ impl Blocks {
     /// # Panics
     /// When `query` has not `dims` values or `out` not `LANES * blocks.len()`.
     pub fn distances(&self, query: &[f32], blocks: Range<usize>, out: &mut [f32]) {
-        assert!(query.len() == self.dims && out.len() == blocks.len() * LANES);
-        widest(Write { points: self, query, blocks, out });
+        assert!(out.len() == blocks.len() * LANES);
+        self.distances_of([query], blocks, [out.as_chunks_mut().0]);
     }
 
-    /// Compares `Q` queries with every slot of `blocks`. `found(query, block, distances)` is called
-    /// when at least one of the block's sixteen distances is at or below the query's threshold, and
-    /// returns the threshold from then on. Blocks come in order; `Q = 4` is fastest a query.
+    /// The squared distances of `Q` queries to every slot of `blocks`, an array a block, infinity where a
+    /// slot is vacant or padding. `Q = 4` is fastest a query.
+    ///
+    /// # Panics
+    /// When a query has not `dims` values, or an `out` fewer arrays than there are blocks.
+    pub fn distances_of<const Q: usize>(
+        &self,
+        queries: [&[f32]; Q],
+        blocks: Range<usize>,
+        out: [&mut [[f32; LANES]]; Q],
+    ) {
+        self.distances_with(InstructionSet::detect(), queries, blocks, out);
+    }
+
+    fn distances_with<const Q: usize>(
+        &self,
+        set: InstructionSet,
+        queries: [&[f32]; Q],
+        blocks: Range<usize>,
+        out: [&mut [[f32; LANES]]; Q],
+    ) {
+        assert!(queries.iter().all(|query| query.len() == self.dims));
+        match set {
+            // SAFETY: this value exists only where the instructions do.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => unsafe { avx512::distances(self, queries, blocks, out) },
+            set => dispatch(set, Write { points: self, queries, blocks, out }),
+        }
+    }
+
+    /// Compares `Q` queries with every slot of `blocks`, in order, and hands to `found` what is at or below
+    /// the query's threshold, and vacant slots as long as that is infinite. `Q = 4` is fastest a query.
     ///
     /// # Panics
     /// When a query has not `dims` values.
-    pub fn scan<const Q: usize, F>(
+    pub fn scan<const Q: usize>(
         &self,
         queries: [&[f32]; Q],
         blocks: Range<usize>,
         thresholds: [f32; Q],
-        found: F,
-    ) where
-        F: FnMut(usize, usize, &[f32; LANES]) -> f32,
-    {
+        found: impl Collect,
+    ) {
+        self.scan_with(InstructionSet::detect(), queries, blocks, thresholds, found);
+    }
+
+    fn scan_with<const Q: usize>(
+        &self,
+        set: InstructionSet,
+        queries: [&[f32]; Q],
+        blocks: Range<usize>,
+        thresholds: [f32; Q],
+        found: impl Collect,
+    ) {
         assert!(queries.iter().all(|query| query.len() == self.dims));
-        widest(Scan { points: self, queries, blocks, thresholds, found });
+        match set {
+            // SAFETY: this value exists only where the instructions do.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => unsafe { avx512::scan(self, queries, blocks, thresholds, found) },
+            set => dispatch(set, Scan { points: self, queries, blocks, thresholds, found }),
+        }
     }
 
     /// For each of `Q` queries the sum of its Euclidean distances (roots, not squares) to the first
@@ -174,7 +221,7 @@ impl Blocks {
         widest(Nearest { lanes, dims, centres, labels, distances });
     }
 
-    fn block(&self, block: usize) -> &[Lane] {
+    pub(super) fn block(&self, block: usize) -> &[Lane] {
         &self.lanes[block * self.dims..][..self.dims]
     }
 }
@@ -198,6 +245,38 @@ pub fn nearest(centres: &[f32], dims: usize, rows: &[f32], labels: &mut [u32], d
         let range = step * STEP..step * STEP + buffer.slots;
         let blocks = 0..buffer.blocks();
         buffer.nearest(centres, blocks, &mut labels[range.clone()], &mut distances[range]);
+    }
+}
+
+/// What a scan leaves its finds with.
+pub trait Collect {
+    /// Where finds of query `q` (of those that are asked together) in a block go, and what its slots are called.
+    fn room(&mut self, q: usize, block: usize) -> Room<'_>;
+
+    /// So many were put there. Returns the query's threshold from then on.
+    fn took(&mut self, q: usize, count: usize) -> f32;
+}
+
+/// Room for as many finds as a block can give, and the names of the block's slots.
+pub struct Room<'a> {
+    pub names: &'a [u32; LANES],
+    pub distances: &'a mut [f32; LANES],
+    pub kept: &'a mut [u32; LANES],
+}
+
+impl<'a> Room<'a> {
+    /// Room in two columns, from a row on.
+    ///
+    /// # Panics
+    /// When the columns end before a block's finds would.
+    #[inline(always)]
+    pub fn at(row: usize, names: &'a [u32; LANES], distances: &'a mut [f32], kept: &'a mut [u32]) -> Self {
+        let most = "room for a block";
+        Self {
+            names,
+            distances: distances[row..].first_chunk_mut().expect(most),
+            kept: kept[row..].first_chunk_mut().expect(most),
+        }
     }
 }
 
@@ -235,20 +314,23 @@ impl Kernel for One<'_> {
     }
 }
 
-struct Write<'a> {
+struct Write<'a, const Q: usize> {
     points: &'a Blocks,
-    query: &'a [f32],
+    queries: [&'a [f32]; Q],
     blocks: Range<usize>,
-    out: &'a mut [f32],
+    out: [&'a mut [[f32; LANES]]; Q],
 }
 
-impl Kernel for Write<'_> {
+impl<const Q: usize> Kernel for Write<'_, Q> {
     type Output = ();
     #[inline(always)]
     fn run(self) {
-        let (out, _) = self.out.as_chunks_mut::<LANES>();
-        for (block, out) in self.blocks.zip(out) {
-            [*out] = chain(self.points.block(block), &[self.query]);
+        let Self { points, queries, blocks, out } = self;
+        for (place, block) in blocks.enumerate() {
+            let distances = chain(points.block(block), &queries);
+            for q in 0..Q {
+                out[q][place] = distances[q];
+            }
         }
     }
 }
@@ -261,7 +343,7 @@ struct Scan<'a, const Q: usize, F> {
     found: F,
 }
 
-impl<const Q: usize, F: FnMut(usize, usize, &[f32; LANES]) -> f32> Kernel for Scan<'_, Q, F> {
+impl<const Q: usize, F: Collect> Kernel for Scan<'_, Q, F> {
     type Output = ();
     #[inline(always)]
     fn run(mut self) {
@@ -276,7 +358,8 @@ impl<const Q: usize, F: FnMut(usize, usize, &[f32; LANES]) -> f32> Kernel for Sc
                 if any {
                     // A copy: what a reference leaves with cannot stay in registers.
                     let near = distances[q];
-                    self.thresholds[q] = (self.found)(q, block, &near);
+                    let kept = plain_keep(&near, self.thresholds[q], self.found.room(q, block));
+                    self.thresholds[q] = self.found.took(q, kept);
                 }
             }
         }

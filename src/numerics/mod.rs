@@ -1,6 +1,8 @@
 //! Algorithms on plain numbers: no files, no sessions, no configuration.
 
 pub mod agreement;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub mod blocks;
 pub mod cholesky;
 pub mod correlation;
@@ -10,6 +12,7 @@ pub mod factor;
 pub mod histogram;
 pub mod kmeans;
 pub mod logistic;
+pub mod near;
 pub mod newton;
 pub mod pca;
 pub mod random;

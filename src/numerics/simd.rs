@@ -26,7 +26,8 @@ impl InstructionSet {
     pub(super) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let found = [
-            std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512),
+            (std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("popcnt"))
+                .then_some(Self::Avx512),
             (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
                 .then_some(Self::Avx2),
         ];
@@ -50,7 +51,7 @@ pub trait Kernel {
 
 pub(super) fn dispatch<K: Kernel>(set: InstructionSet, kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f")]
+    #[target_feature(enable = "avx512f,popcnt")]
     fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
         kernel.run()
     }

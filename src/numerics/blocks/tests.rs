@@ -8,6 +8,43 @@ fn rows(n: usize, dims: usize, key: u64) -> Vec<f32> {
     (0..n * dims).map(|_| random.gen_range(-3.0..3.0f32)).collect()
 }
 
+/// Keeps everything that a scan finds, by query, and lowers each threshold to `bar` after the first find.
+struct Found<const Q: usize> {
+    names: Vec<[u32; LANES]>,
+    distances: [Vec<f32>; Q],
+    kept: [Vec<u32>; Q],
+    counts: [usize; Q],
+    bars: [f32; Q],
+}
+
+impl<const Q: usize> Found<Q> {
+    fn new(blocks: usize, bars: [f32; Q]) -> Self {
+        let names =
+            (0..blocks).map(|block| std::array::from_fn(|lane| (block * LANES + lane) as u32)).collect();
+        let room = (blocks + 1) * LANES;
+        let (distances, kept) =
+            (std::array::from_fn(|_| vec![0.0; room]), std::array::from_fn(|_| vec![0; room]));
+        Self { names, distances, kept, counts: [0; Q], bars }
+    }
+
+    /// Slots and distances that a query was given.
+    fn of(&self, q: usize) -> Vec<(u32, f32)> {
+        let kept = self.kept[q].iter().copied().zip(self.distances[q].iter().copied());
+        kept.take(self.counts[q]).collect()
+    }
+}
+
+impl<const Q: usize> Collect for &mut Found<Q> {
+    fn room(&mut self, q: usize, block: usize) -> Room<'_> {
+        Room::at(self.counts[q], &self.names[block], &mut self.distances[q], &mut self.kept[q])
+    }
+
+    fn took(&mut self, q: usize, count: usize) -> f32 {
+        self.counts[q] += count;
+        self.bars[q]
+    }
+}
+
 /// The chain written once more, without blocks.
 fn plain(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |sum, (x, y)| (x - y).mul_add(x - y, sum))
@@ -21,25 +58,23 @@ fn every_instruction_set_gives_the_bits_of_the_plain_chain() {
         let query: [&[f32]; 4] = std::array::from_fn(|q| &queries[q * dims..][..dims]);
         let expected = |q: usize, i: usize| plain(&points[i * dims..][..dims], query[q]).to_bits();
         for set in InstructionSet::available() {
-            let mut one = vec![0.0; blocks.blocks() * LANES];
-            dispatch(
-                set,
-                Write { points: &blocks, query: query[0], blocks: 0..blocks.blocks(), out: &mut one },
-            );
-            assert!((0..n).all(|i| one[i].to_bits() == expected(0, i)), "{set:?} n={n} dims={dims}");
-            assert!(one[n..].iter().all(|d| *d == f32::INFINITY), "padding is infinitely far");
-            let mut seen = 0;
-            let found = |q: usize, block: usize, distances: &[f32; LANES]| {
-                for (i, distance) in distances.iter().enumerate().take(n - block * LANES) {
-                    assert_eq!(distance.to_bits(), expected(q, block * LANES + i), "{set:?}");
-                    seen += 1;
+            let all = 0..blocks.blocks();
+            let mut out = vec![[0.0; LANES]; 4 * all.len()];
+            let mut outs = out.chunks_mut(all.len());
+            let outs = std::array::from_fn(|_| outs.next().expect("four"));
+            blocks.distances_with(set, query, all.clone(), outs);
+            for (q, out) in out.as_flattened().chunks(all.len() * LANES).enumerate() {
+                assert!((0..n).all(|i| out[i].to_bits() == expected(q, i)), "{set:?} n={n} dims={dims}");
+                assert!(out[n..].iter().all(|d| *d == f32::INFINITY), "padding is infinitely far");
+            }
+            let mut found = Found::new(blocks.blocks(), [f32::INFINITY; 4]);
+            blocks.scan_with(set, query, all, [f32::INFINITY; 4], &mut found);
+            for q in 0..4 {
+                assert_eq!(found.of(q).len(), blocks.blocks() * LANES);
+                for (slot, distance) in found.of(q).into_iter().filter(|(slot, _)| (*slot as usize) < n) {
+                    assert_eq!(distance.to_bits(), expected(q, slot as usize), "{set:?}");
                 }
-                f32::INFINITY
-            };
-            let thresholds = [f32::INFINITY; 4];
-            let range = 0..blocks.blocks();
-            dispatch(set, Scan { points: &blocks, queries: query, blocks: range, thresholds, found });
-            assert_eq!(seen, 4 * n);
+            }
             let lane = (n - 1) % LANES;
             let last = blocks.block((n - 1) / LANES);
             let alone = dispatch(set, One { lanes: last, query: query[1], lane });
@@ -85,12 +120,23 @@ fn a_tie_goes_to_the_lower_centre_and_a_scan_finds_only_what_is_near() {
     assert_eq!((labels, distances), ([0, 0], [1.0, 1.0]));
 
     let points: Vec<f32> = (0..64).map(|i| i as f32).collect();
-    let mut hits = Vec::new();
-    Blocks::from_rows(&points, 1).scan([&[40.0]], 0..4, [9.0], |_, block, _| {
-        hits.push(block);
-        9.0
-    });
-    assert_eq!(hits, [2], "37 to 43 all lie in block 2");
+    let blocks = Blocks::from_rows(&points, 1);
+    for set in InstructionSet::available() {
+        let mut found = Found::new(4, [4.0, 1.0]);
+        blocks.scan_with(set, [&[40.0], &[0.25]], 0..4, [9.0, 9.0], &mut found);
+        let near = |slots: std::ops::RangeInclusive<u32>, of: f32| -> Vec<(u32, f32)> {
+            slots.map(|slot| (slot, (slot as f32 - of).powi(2))).collect()
+        };
+        assert_eq!(found.of(0), near(37..=43, 40.0), "{set:?}");
+        assert_eq!(found.of(1), near(0..=3, 0.25), "the bar falls after the block: {set:?}");
+    }
+    let mut found = Found::new(4, [1.0]);
+    blocks.scan([&[15.5]], 0..4, [9.0], &mut found);
+    assert_eq!(
+        found.of(0),
+        [(13, 6.25), (14, 2.25), (15, 0.25), (16, 0.25)],
+        "a lower bar from the second block on"
+    );
 }
 
 #[test]
