@@ -290,8 +290,11 @@ fn rules(offers: &OfferFigures) -> String {
     let mut text = render::heading("Policies") + &render::table(&head, taken);
     for cap in &offers.caps {
         text.push_str(&format!(
-            "{}: {:.0} offers, {:.0} without it, shadow price {:.3}\n",
-            cap.rule, cap.offers, cap.unconstrained, cap.shadow_price
+            "{}: {}, {} without it, shadow price {:.3}\n",
+            cap.rule,
+            render::plural(cap.offers.round() as u64, "offer"),
+            format_count(cap.unconstrained.round() as u64),
+            cap.shadow_price
         ));
     }
     if offers.offers_held_out > 0 {
@@ -311,16 +314,9 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
     let row_bytes = cut.layout.row_bytes();
     let spill = (plan.rows * row_bytes).saturating_sub(engine.memory.resident_rows());
     let peak = engine.memory.predicted_peak(plan.rows, row_bytes, cut.buckets, engine.threads);
-    let stages = [
-        "transactions",
-        "features",
-        "segments",
-        "tuning",
-        "neighbours",
-        "affinities",
-        "recommendations",
-        "publish",
-    ];
+    let mut stages = vec!["transactions", "features", "segments", "tuning"];
+    stages.extend(config.value.as_ref().map(|_| "value"));
+    stages.extend(["neighbours", "affinities", "recommendations", "publish"]);
     if json {
         let object = serde_json::json!({
             "files": plan.sources.len(),
@@ -338,7 +334,7 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
         return Ok(format!("{object}\n"));
     }
     let about = if plan.estimated { "about " } else { "" };
-    let rows = vec![
+    let mut rows = vec![
         vec![
             "transactions".into(),
             format!(
@@ -368,6 +364,11 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
             "segments".into(),
             format!("fitted on {} customers at the most", format_count(config.segments.sample as u64)),
         ],
+    ];
+    if let Some(value) = &config.value {
+        rows.push(vec!["value".into(), format!("of {} months", value.months)]);
+    }
+    rows.extend([
         vec![
             "neighbours".into(),
             format!(
@@ -386,6 +387,6 @@ fn plan(config: &Config, engine: &Engine, json: bool) -> Result<String, Error> {
                 format_bytes(engine.memory.bytes())
             ),
         ],
-    ];
+    ]);
     Ok(render::table(&[("stage", Align::Left), ("plan", Align::Left)], rows))
 }

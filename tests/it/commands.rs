@@ -142,6 +142,10 @@ fn a_dry_run_plans_and_touches_nothing() {
         serde_json::from_str(&shop.ok(&["run", ON[0], ON[1], "--dry-run", "--json"])).unwrap();
     assert_eq!(json["rows"], purchases(200, 4).len());
     assert!(!shop.path("out").exists() && !shop.path("scratch").exists());
+    let run: serde_json::Value = serde_json::from_str(&shop.ok(&["run", ON[0], ON[1], "--json"])).unwrap();
+    let stages: Vec<&serde_json::Value> =
+        run["stages"].as_array().unwrap().iter().map(|stage| &stage["stage"]).collect();
+    assert_eq!(json["stages"].as_array().unwrap().iter().collect::<Vec<_>>(), stages, "planned, and done");
 }
 
 #[test]
