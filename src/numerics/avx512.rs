@@ -1,9 +1,9 @@
 //! The kernels of neighbour search in AVX-512, where the compiler makes something slow of plain loops.
 //!
 //! It turns distances that are compared and then kept into stores, shuffles and single compares; with the
-//! sums held in registers and candidates packed by one instruction a search took three quarters of the time
-//! (docs/performance.md). Each function does exactly what its plain counterpart in [`super::blocks`] and
-//! [`super::near`] does, to the bit; their tests compare the two.
+//! sums held in registers and candidates packed by one instruction a search for 50 neighbours took three
+//! quarters of the time (docs/performance.md). Each function does exactly what its plain counterpart in
+//! [`super::blocks`] and [`super::near`] does, to the bit; their tests compare the two.
 //!
 //! **What is unsafe here.** Loads and stores, which all go through references to arrays of one register's
 //! size, so that they cannot leave them; and nothing else: the instructions are those that the functions enable.
