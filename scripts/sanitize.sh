@@ -24,6 +24,7 @@ cat >"$crate/src/lib.rs" <<'RUST'
 pub mod numerics {
     mod avx512;
     pub mod blocks;
+    pub mod coarse;
     pub mod near;
     pub mod random;
     pub mod simd;

@@ -23,13 +23,15 @@ use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// Rows of a batch when a part is read back.
 pub const BATCH_ROWS: usize = 16_384;
+/// Bytes that go to a file, and through its checksum, at once.
+const WRITTEN_TOGETHER: usize = 256 << 10;
 /// Bytes of a part of an upload, and parts that are on their way at once.
 const UPLOADED_TOGETHER: usize = 8 << 20;
 const UPLOADS: usize = 4;
@@ -163,7 +165,7 @@ pub fn remote_path(prefix: &StorePath, name: &str) -> StorePath {
 
 /// Writes one part. Memory: one encoded row group.
 pub struct PartWriter {
-    writer: ArrowWriter<Hashed>,
+    writer: ArrowWriter<BufWriter<Hashed>>,
     folder: RunFolder,
     name: String,
     local: PathBuf,
@@ -172,8 +174,9 @@ pub struct PartWriter {
     customers: Option<(String, String)>,
 }
 
+/// A file that is hashed as it is written, in the large pieces that a buffer hands on.
 struct Hashed {
-    file: std::io::BufWriter<File>,
+    file: File,
     hash: blake3::Hasher,
     bytes: u64,
 }
@@ -232,18 +235,15 @@ impl PartWriter {
             std::fs::create_dir_all(parent).map_err(|error| fail(error.into()))?;
         }
         let file = File::create(&local).map_err(|error| fail(error.into()))?;
-        let hashed = Hashed {
-            file: std::io::BufWriter::with_capacity(1 << 18, file),
-            hash: blake3::Hasher::new(),
-            bytes: 0,
-        };
+        let hashed = Hashed { file, hash: blake3::Hasher::new(), bytes: 0 };
+        let buffered = BufWriter::with_capacity(WRITTEN_TOGETHER, hashed);
         let by_customer = schema.fields().first().is_some_and(|field| field.name() == "customer_id");
         let options = ArrowWriterOptions::new()
             .with_properties(storage::properties(table, &schema))
             // Without it readers would get Arrow's dictionary types back instead of plain text.
             .with_skip_arrow_metadata(true);
-        let writer =
-            ArrowWriter::try_new_with_options(hashed, schema, options).map_err(|error| fail(error.into()))?;
+        let writer = ArrowWriter::try_new_with_options(buffered, schema, options)
+            .map_err(|error| fail(error.into()))?;
         Ok(Self { writer, folder: folder.clone(), name, local, rows: 0, by_customer, customers: None })
     }
 
@@ -274,9 +274,9 @@ impl PartWriter {
             path: path.clone(),
             source,
         };
-        let mut hashed = self.writer.into_inner().map_err(|error| fail(error.into()))?;
-        hashed.flush().map_err(|error| fail(error.into()))?;
-        hashed.file.get_ref().sync_data().map_err(|error| fail(error.into()))?;
+        let buffered = self.writer.into_inner().map_err(|error| fail(error.into()))?;
+        let hashed = buffered.into_inner().map_err(|error| fail(error.into_error().into()))?;
+        hashed.file.sync_data().map_err(|error| fail(error.into()))?;
         if let RunFolder::Remote { store, prefix, runtime, .. } = &self.folder {
             let target = remote_path(prefix, &self.name);
             runtime.block_on(upload_again(store.as_ref(), &target, &self.local)).map_err(fail)?;

@@ -93,18 +93,12 @@ impl Rows {
         self.text_lengths.reserve_exact(optional(layout.texts));
     }
 
-    /// Gives back what growing has reserved: rows that stay in memory must take what they are counted as.
-    pub(super) fn shrink(mut self) -> Self {
-        self.keys.shrink_to_fit();
-        self.seconds.shrink_to_fit();
-        self.packages.shrink_to_fit();
-        self.channels.shrink_to_fit();
-        self.amounts.shrink_to_fit();
-        self.quantities.shrink_to_fit();
-        self.transactions.shrink_to_fit();
-        self.text_lengths.shrink_to_fit();
-        self.text_bytes.shrink_to_fit();
-        self
+    /// The rows in memory of just their size, as rows that stay must take what they are counted as; the room of these
+    /// is used again.
+    pub(super) fn handed_over(&mut self) -> Self {
+        let rows = self.clone();
+        self.clear();
+        rows
     }
 
     /// Appends the rows of `from` at `positions`; `text_starts` are the offsets of its texts.

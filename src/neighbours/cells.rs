@@ -1,21 +1,29 @@
 //! Search in k-means cells: the pool divided by nearest centroid, the nearest cells scanned.
 //!
 //! An inverted file (Jégou, Douze, Schmid 2011, "Product quantization for nearest neighbor search",
-//! section IV) without the quantisation: √n cells trained on a sample, points stored cell by cell in
-//! blocks, all centroids ranked for a query, `probes` cells scanned (`search`). Two things make it fast:
-//! queries that want the same cell scan it together, four at a time, and a cell is skipped when the
-//! triangle inequality says that no point of it can be among the nearest. The skip allows for rounding,
-//! so that with all cells probed the answers equal exact search bit for bit.
+//! section IV): √n cells trained on a sample, points stored cell by cell in blocks, all centroids ranked for a
+//! query, `probes` cells scanned (`search`). What makes it fast:
+//!
+//! - queries that want the same cell scan it together, four at a time;
+//! - a cell is skipped when the triangle inequality says that no point of it can be among the nearest, and so are
+//!   its inner points, which are stored last;
+//! - of a query that has met many points, further ones are first compared in a byte a dimension
+//!   ([`crate::numerics::coarse`]).
+//!
+//! All of these leave out only what is certainly too far, with room for rounding, so that with all cells probed the
+//! answers equal exact search bit for bit.
 //!
 //! The segments of the customers were tried as cells and are too coarse: a pool of the best customers
 //! can lie in two of them.
 
-use self::search::Desks;
+use self::search::Desk;
+use super::desks::Desks;
 use super::index::{
     IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
 use super::nearest::distance_of;
 use crate::numerics::blocks::{self, Blocks, LANES, VACANT};
+use crate::numerics::coarse::Coarse;
 use crate::numerics::kmeans::{self, Options, Start, hash_sample};
 
 /// Rows a cell in the sample that trains the centroids: 128 saved 7 % of the probes that 64 need.
@@ -36,11 +44,13 @@ pub struct Cells {
     positions: Vec<u32>,
     /// First block of each cell, and one past the last.
     firsts: Vec<usize>,
-    /// Upper bound of the distance of a cell's points from its centroid.
+    /// Upper bound of the distance of a block's points from its cell's centroid, the largest of a cell first.
     radii: Vec<f64>,
     /// Upper bound of the distance of every centroid from every other, cells × cells.
     between: Vec<f32>,
-    desks: Desks,
+    /// The points in a byte a dimension, where the machine is quick with them.
+    coarse: Option<Coarse>,
+    desks: Desks<Desk>,
 }
 
 impl Cells {
@@ -48,7 +58,8 @@ impl Cells {
     /// all of them until told otherwise.
     ///
     /// Cost: n × cells distances and a few k-means iterations over 128 rows a cell. Memory: the pool once
-    /// more while it builds, then the pool and 4 × cells² bytes. The same bits on any number of threads.
+    /// more while it builds, then the pool, dims + 4 bytes a point where there are codes, and 4 × cells² bytes. The
+    /// same bits on any number of threads.
     /// √n is where 0.95 and 0.99 recall are fastest (200,000 and 1,000,000 × 16; 2 √n costs a tenth, and
     /// a fifth of the lookups a second when all cells are probed).
     pub fn build(
@@ -68,20 +79,23 @@ impl Cells {
         let (labels, distances) = assign(points, dims, &centroids, threads);
 
         let mut order: Vec<u32> = (0..n as u32).collect();
-        order.sort_by_key(|&row| labels[row as usize]);
+        // The outermost points of a cell first: a query beside it can be near to no others.
+        let out = |row: u32| std::cmp::Reverse(distances[row as usize].to_bits());
+        order.sort_by_key(|&row| (labels[row as usize], out(row)));
         let (mut positions, mut firsts, mut radii, mut kept) = (Vec::new(), vec![0], Vec::new(), Vec::new());
         for cell in order.chunk_by(|&a, &b| labels[a as usize] == labels[b as usize]) {
             positions.extend_from_slice(cell);
             positions.resize(positions.len().next_multiple_of(LANES), VACANT);
             firsts.push(positions.len() / LANES);
             kept.push(labels[cell[0] as usize]);
-            let farthest = cell.iter().map(|&row| distances[row as usize]).fold(0.0, f32::max);
-            radii.push(above(farthest, dims).sqrt());
+            let farthest = |block: &[u32]| above(distances[block[0] as usize], dims).sqrt();
+            radii.extend(cell.chunks(LANES).map(farthest));
         }
         let centroids = Blocks::from_slots(&centroids, dims, &kept);
         let between = distances_between(&centroids);
         let probes = kept.len();
         let points = Blocks::from_slots(points, dims, &positions);
+        let coarse = Coarse::build(&points, &firsts, &centroids);
         Ok(Self {
             len: n,
             probes,
@@ -91,13 +105,14 @@ impl Cells {
             firsts,
             radii,
             between,
+            coarse,
             desks: Desks::default(),
         })
     }
 
     /// Number of cells that hold points.
     pub fn cells(&self) -> usize {
-        self.radii.len()
+        self.firsts.len() - 1
     }
 }
 
@@ -134,14 +149,13 @@ impl NeighbourIndex for Cells {
         let dims = self.dims();
         check_queries(queries, dims, k, exclude)?;
         out.begin(k);
-        search::run(self, queries, k, exclude, out);
+        self.desks.lend(|desk| desk.search(self, queries, k, exclude, out));
         Ok(())
     }
 }
 
 impl Cells {
-    /// Whether every point of the ranked cell is certainly farther than the squared distance `worst`,
-    /// given the nearest cell.
+    /// Whether every point of the ranked cell is certainly farther than `worst`, given the nearest cell.
     ///
     /// Two bounds. By the triangle inequality a point is at least |query − centroid| − radius away. And
     /// the point lies on its centroid's side of the plane half-way to the nearest cell's centroid, the
@@ -150,24 +164,49 @@ impl Cells {
     /// A computed square differs from the true one by a factor of 1 ± (dims + 2) / 2²⁴, and by a few of
     /// the smallest floats when squares underflow; `above` and `below` allow for twice that. A point
     /// may by such an error lie beyond the plane, which `stray` allows for.
-    fn is_beyond(&self, nearest: u64, cell: u64, worst: f32) -> bool {
-        let (dims, worst) = (self.dims(), above(worst, self.dims()));
+    fn is_beyond(&self, nearest: u64, cell: u64, worst: Worst) -> bool {
+        let dims = self.dims();
         let to_centroid = distance_of(cell);
-        if !(to_centroid.is_finite() && worst.is_finite()) {
+        if !(to_centroid.is_finite() && worst.square.is_finite()) {
             return false;
         }
         let (nearest, to_nearest) = (nearest as u32 as usize, distance_of(nearest));
         let cell = cell as u32 as usize;
-        let radius = self.radii[cell];
-        let outside = below(to_centroid, dims).sqrt() - radius;
-        if outside > 0.0 && outside * outside > worst {
+        let (radius, to_centroid) = (self.radii[self.firsts[cell]], below(to_centroid, dims));
+        // Squares on both sides: a root a query instead of one a cell.
+        if to_centroid > (radius + worst.distance).powi(2) {
             return true;
         }
         let apart = f64::from(self.between[nearest * self.cells() + cell]);
         let stray = 4.0 * slack(dims) * (radius + apart).powi(2) + dims as f64 * f64::from(f32::MIN_POSITIVE);
-        let margin = below(to_centroid, dims) - above(to_nearest, dims) - stray;
-        margin > 0.0 && margin * margin > 4.0 * apart * apart * worst
+        let margin = to_centroid - above(to_nearest, dims) - stray;
+        margin > 0.0 && margin * margin > 4.0 * apart * apart * worst.square
     }
+
+    /// The blocks of a ranked cell that may hold points within `worst`: those whose points are far enough from the
+    /// centroid.
+    fn reached(&self, cell: u64, worst: Worst) -> u32 {
+        let apart = below(distance_of(cell), self.dims()).sqrt() - worst.distance;
+        let cell = cell as u32 as usize;
+        let radii = &self.radii[self.firsts[cell]..self.firsts[cell + 1]];
+        // Neither is NaN: an infinite distance reaches nothing less than all.
+        let reached =
+            if apart.is_finite() { radii.partition_point(|radius| *radius >= apart) } else { radii.len() };
+        reached as u32
+    }
+
+    /// A computed square beyond which nothing counts.
+    fn worst(&self, square: f32) -> Worst {
+        let square = above(square, self.dims());
+        Worst { square, distance: square.sqrt() }
+    }
+}
+
+/// What a point must be farther than to be left out.
+#[derive(Clone, Copy)]
+struct Worst {
+    square: f64,
+    distance: f64,
 }
 
 /// Upper bounds, rounded up to f32.

@@ -14,6 +14,7 @@
 mod build;
 mod rows;
 
+use super::desks::Desks;
 use super::index::{
     IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
@@ -21,7 +22,6 @@ use super::nearest::Nearest;
 use crate::numerics::blocks::{Blocks, LANES, VACANT};
 use crate::numerics::simd::{Kernel, prefetch, widest};
 use rows::{Lane, Rows};
-use std::sync::{Mutex, PoisonError};
 
 /// Cells whose middle a search starts at.
 const STARTS: usize = 4;
@@ -74,7 +74,7 @@ pub struct Graph {
     firsts: Vec<u32>,
     width: usize,
     /// What searches need besides, from one to the next.
-    desks: Mutex<Vec<Desk>>,
+    desks: Desks<Desk>,
 }
 
 /// The links of every node: a fixed number of slots, [`VACANT`] after the last.
@@ -195,23 +195,23 @@ impl NeighbourIndex for Graph {
         let dims = self.dims;
         check_queries(queries, dims, k, exclude)?;
         out.begin(k);
-        let mut desk = self.desks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let width = self.width.max(k.saturating_add(MARGIN)).min(self.rows.len());
-        for (index, query) in queries.chunks_exact(dims).enumerate() {
-            let mut best = Nearest::new(1, k, exclude.map(|all| &all[index..=index]));
-            self.walk(query, width, &mut desk);
-            // One more, in case that the excluded point is among them.
-            desk.beam.truncate(k.saturating_add(MARGIN + 1));
-            widest(Offer { graph: self, beam: &desk.beam, query, best: &mut best });
-            if !best.is_full(0, self.len()) {
-                // The graph does not reach as many from here.
-                best = Nearest::new(1, k, exclude.map(|all| &all[index..=index]));
-                let all: Vec<u64> = (0..self.rows.len() as u32).map(|node| key_of(0.0, node)).collect();
-                widest(Offer { graph: self, beam: &all, query, best: &mut best });
+        self.desks.lend(|desk| {
+            let width = self.width.max(k.saturating_add(MARGIN)).min(self.rows.len());
+            for (index, query) in queries.chunks_exact(dims).enumerate() {
+                let mut best = Nearest::new(1, k, exclude.map(|all| &all[index..=index]));
+                self.walk(query, width, desk);
+                // One more, in case that the excluded point is among them.
+                desk.beam.truncate(k.saturating_add(MARGIN + 1));
+                widest(Offer { graph: self, beam: &desk.beam, query, best: &mut best });
+                if !best.is_full(0, self.len()) {
+                    // The graph does not reach as many from here.
+                    best = Nearest::new(1, k, exclude.map(|all| &all[index..=index]));
+                    let all: Vec<u64> = (0..self.rows.len() as u32).map(|node| key_of(0.0, node)).collect();
+                    widest(Offer { graph: self, beam: &all, query, best: &mut best });
+                }
+                out.extend(&mut best);
             }
-            out.extend(&mut best);
-        }
-        self.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
+        });
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ pub mod calibrate;
 pub mod cells;
 #[cfg(test)]
 mod conformance;
+mod desks;
 pub mod exact;
 pub mod graph;
 pub mod hnsw;

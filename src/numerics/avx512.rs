@@ -3,12 +3,14 @@
 //! It turns distances that are compared and then kept into stores, shuffles and single compares; with the
 //! sums held in registers and candidates packed by one instruction a search for 50 neighbours took three
 //! quarters of the time (docs/performance.md). Each function does exactly what its plain counterpart in
-//! [`super::blocks`] and [`super::near`] does, to the bit; their tests compare the two.
+//! [`super::blocks`] and [`super::near`] does, to the bit; their tests compare the two. Of [`super::coarse`], which leaves
+//! out what cannot count, sums may differ in their last bits, and what is found may not.
 //!
 //! **What is unsafe here.** Loads and stores, which all go through references to arrays of one register's
 //! size, so that they cannot leave them; and nothing else: the instructions are those that the functions enable.
 
-use super::blocks::{Blocks, Collect, LANES, Room};
+use super::blocks::{Blocks, Collect, LANES, Lane, Room};
+use super::coarse::{Asked, Coarse, Coded, steps};
 use super::near::{Bound, bisect, most};
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -97,6 +99,145 @@ pub(super) fn distances<const Q: usize>(
             store(sums[q], &mut out[q][place]);
         }
     }
+}
+
+/// [`Blocks::scan_some`]. Four blocks at once: the sums of one wait for each other.
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn scan_some(
+    points: &Blocks,
+    query: &[f32],
+    blocks: &[u32],
+    threshold: f32,
+    q: usize,
+    found: &mut impl Collect,
+) {
+    let mut bar = _mm512_set1_ps(threshold);
+    let (fours, rest) = blocks.as_chunks::<4>();
+    for four in fours {
+        let mut lanes: [&[Lane]; 4] = [&[]; 4];
+        for i in 0..4 {
+            lanes[i] = &points.block(four[i] as usize)[..query.len()];
+        }
+        let mut sums = [_mm512_setzero_ps(); 4];
+        for (d, value) in query.iter().enumerate() {
+            let value = _mm512_set1_ps(*value);
+            for i in 0..4 {
+                let difference = _mm512_sub_ps(load(&lanes[i][d].0), value);
+                sums[i] = _mm512_fmadd_ps(difference, difference, sums[i]);
+            }
+        }
+        for i in 0..4 {
+            let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[i], bar);
+            if near != 0 {
+                let kept = pack(near, sums[i], found.room(q, four[i] as usize));
+                bar = _mm512_set1_ps(found.took(q, kept));
+            }
+        }
+    }
+    for &block in rest {
+        let [sum] = chain(points, block as usize, &[query]);
+        let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(sum, bar);
+        if near != 0 {
+            let kept = pack(near, sum, found.room(q, block as usize));
+            bar = _mm512_set1_ps(found.took(q, kept));
+        }
+    }
+}
+
+/// Up to sixteen values, zeros behind them.
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn load_some(values: &[f32]) -> __m512 {
+    match values.first_chunk() {
+        Some(sixteen) => load(sixteen),
+        None => {
+            let mask = (1u16 << values.len()) - 1;
+            // SAFETY: as many floats are read as there are.
+            unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr()) }
+        }
+    }
+}
+
+/// [`super::coarse::code`].
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn code(query: &[f32], centre: &[f32], words: &mut [[i8; 4]]) -> Coded {
+    let sixteens = || query.chunks(LANES).zip(centre.chunks(LANES));
+    let mut most = _mm512_setzero_ps();
+    for (query, centre) in sixteens() {
+        most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_sub_ps(load_some(query), load_some(centre))));
+    }
+    let farthest = _mm512_reduce_max_ps(most);
+    let (step, inverse) = steps(farthest);
+    let (own, wide) = (_mm512_set1_ps(step), _mm512_set1_ps(inverse));
+    let (least, largest) = (_mm512_set1_epi32(-127), _mm512_set1_epi32(127));
+    let (mut sums, mut squares, mut left) =
+        (_mm512_setzero_si512(), _mm512_setzero_ps(), _mm512_setzero_ps());
+    for ((query, centre), words) in sixteens().zip(words.as_chunks_mut::<4>().0) {
+        let apart = _mm512_sub_ps(load_some(query), load_some(centre));
+        let integers = _mm512_cvtps_epi32(_mm512_mul_ps(apart, wide));
+        let integers = _mm512_max_epi32(_mm512_min_epi32(integers, largest), least);
+        let stored = _mm512_mul_ps(_mm512_cvtepi32_ps(integers), own);
+        let rest = _mm512_sub_ps(apart, stored);
+        sums = _mm512_add_epi32(sums, integers);
+        squares = _mm512_fmadd_ps(stored, stored, squares);
+        left = _mm512_fmadd_ps(rest, rest, left);
+        // SAFETY: sixteen bytes are written to four words of four.
+        unsafe { _mm_storeu_si128(words.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers)) };
+    }
+    Coded {
+        farthest,
+        step,
+        sum: _mm512_reduce_add_epi32(sums),
+        square: _mm512_reduce_add_ps(squares),
+        left: _mm512_reduce_add_ps(left),
+    }
+}
+
+/// [`Coarse`]'s hits.
+#[target_feature(enable = "avx512f,avx512vnni,popcnt")]
+pub(super) fn hits<const Q: usize>(
+    points: &Coarse,
+    asked: [&Asked; Q],
+    blocks: Range<usize>,
+    hits: [&mut [u32]; Q],
+) -> [usize; Q] {
+    let mut counts = [0; Q];
+    let mut first = [_mm512_setzero_si512(); Q];
+    let (mut scales, mut limits) = ([_mm512_setzero_ps(); Q], [_mm512_setzero_ps(); Q]);
+    let mut own: [&[[i8; 4]]; Q] = [&[]; Q];
+    for q in 0..Q {
+        first[q] = _mm512_set1_epi32(asked[q].bias);
+        scales[q] = _mm512_set1_ps(asked[q].scale);
+        limits[q] = _mm512_set1_ps(asked[q].limit);
+        own[q] = &asked[q].words[..points.words()];
+    }
+    for block in blocks {
+        let (words, squares) = points.block(block);
+        let mut products = first;
+        for (w, word) in words.iter().enumerate() {
+            // SAFETY: 64 bytes are read, which is what there is.
+            let codes = unsafe { _mm512_loadu_si512(word.0.as_ptr().cast()) };
+            for q in 0..Q {
+                let [a, b, c, d] = own[q][w];
+                let values = _mm512_set1_epi32(i32::from_ne_bytes([a as u8, b as u8, c as u8, d as u8]));
+                products[q] = _mm512_dpbusd_epi32(products[q], codes, values);
+            }
+        }
+        let squares = load(squares);
+        let mut near = [0; Q];
+        for q in 0..Q {
+            let bound = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(products[q]), scales[q], squares);
+            // Also where it is not a number.
+            near[q] = _mm512_cmp_ps_mask::<_CMP_NGT_UQ>(bound, limits[q]);
+        }
+        if near.iter().fold(0, |any, near| any | near) != 0 {
+            for q in 0..Q {
+                hits[q][counts[q]] = block as u32;
+                counts[q] += usize::from(near[q] != 0);
+            }
+        }
+    }
+    counts
 }
 
 /// Values that do not exceed `bar`.

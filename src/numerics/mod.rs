@@ -5,6 +5,7 @@ pub mod agreement;
 mod avx512;
 pub mod blocks;
 pub mod cholesky;
+pub mod coarse;
 pub mod correlation;
 pub mod describe;
 pub mod eigen;

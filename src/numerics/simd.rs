@@ -41,6 +41,21 @@ impl InstructionSet {
     }
 }
 
+/// Proof that the machine has AVX-512 and its products of bytes (VNNI).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vnni(());
+
+impl Vnni {
+    pub(super) fn detect() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        let found = InstructionSet::detect() == InstructionSet::Avx512
+            && std::arch::is_x86_feature_detected!("avx512vnni");
+        #[cfg(not(target_arch = "x86_64"))]
+        let found = false;
+        found.then_some(Self(()))
+    }
+}
+
 /// A loop to compile once for every instruction set: the same arithmetic on more values at once, so the
 /// results are the same (multiplications and additions are fused where `mul_add` says so and nowhere else). `run` must be `#[inline(always)]`, so that it
 /// becomes part of the function that enables the instructions.

@@ -54,11 +54,10 @@ impl<'a> Scatterer<'a> {
                 continue;
             }
             let gathered = &mut self.gathered[bucket];
-            gathered.gather(batch, &self.positions[range], &text_starts);
-            if gathered.len() >= GATHER {
-                let rows = std::mem::take(gathered).shrink();
-                self.buckets.push(bucket, rows)?;
+            if gathered.len() + range.len() > GATHER && !gathered.is_empty() {
+                self.buckets.push(bucket, gathered.handed_over())?;
             }
+            gathered.gather(batch, &self.positions[range], &text_starts);
         }
         Ok(())
     }
@@ -67,7 +66,7 @@ impl<'a> Scatterer<'a> {
     pub fn finish(&mut self) -> Result<(), BucketError> {
         for (bucket, gathered) in self.gathered.iter_mut().enumerate() {
             if !gathered.is_empty() {
-                self.buckets.push(bucket, std::mem::take(gathered).shrink())?;
+                self.buckets.push(bucket, gathered.handed_over())?;
             }
         }
         Ok(())

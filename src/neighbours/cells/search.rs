@@ -4,9 +4,9 @@ use super::Cells;
 use crate::neighbours::index::{NeighbourIndex, Neighbours};
 use crate::neighbours::nearest::{Finds, Nearest};
 use crate::numerics::blocks::{Blocks, LANES, VACANT};
+use crate::numerics::coarse::{CoarseDesk, Stretch};
 use crate::numerics::near;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// Cells that are ranked at once, which bounds the ranks to 16 MB.
 const RANKED: usize = 1 << 21;
@@ -17,59 +17,16 @@ const ORDERED: usize = 1 << 15;
 /// Queries that are answered together: more share more cells, fewer leave more of the second-level cache to them.
 const BATCH: usize = 2048;
 
-/// Buffers of searches that ended, for the next ones: some megabytes a thread.
+/// More blocks than a cell has.
+const WHOLE: u32 = u32::MAX;
+
+/// Points that a query has met, in multiples of k, before the next ones are scanned coarsely: then a quarter of the
+/// blocks has a point among the nearest so far (32 and 128 were no better).
+const COARSE: usize = 64;
+
+/// Buffers of a search: some megabytes.
 #[derive(Debug, Default)]
-pub(super) struct Desks(Mutex<Vec<Desk>>);
-
-impl Clone for Desks {
-    /// Buffers are not worth a copy.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-/// Fills `out` with the nearest of what `cells` probes for each query.
-pub(super) fn run(cells: &Cells, queries: &[f32], k: usize, exclude: Option<&[u32]>, out: &mut Neighbours) {
-    let desks = || cells.desks.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut desk = desks().pop().unwrap_or_default();
-    desk.prepare(cells);
-    let (dims, count) = (cells.dims(), queries.len() / cells.dims());
-    out.resize(count);
-    let at_once = (RANKED / cells.probes).clamp(1, ORDERED);
-    for first in (0..count).step_by(at_once) {
-        let some = first..(first + at_once).min(count);
-        let ranks = desk.ranks(cells, &queries[some.start * dims..some.end * dims]);
-        // Neighbours in this order want the same cells, which are then in a cache.
-        let mut order: Vec<(u32, u32)> = ranks
-            .chunks_exact(cells.probes)
-            .zip(0..)
-            .map(|(ranks, query)| (ranks[0] as u32, query))
-            .collect();
-        order.sort_unstable();
-        for some in order.chunks(BATCH) {
-            let mut batch = std::mem::take(&mut desk.batch);
-            batch.clear();
-            for &(_, query) in some {
-                let query = query as usize;
-                batch.queries.extend_from_slice(&queries[(first + query) * dims..][..dims]);
-                batch.ranks.extend_from_slice(&ranks[query * cells.probes..][..cells.probes]);
-                batch.exclude.extend(exclude.map(|exclude| exclude[first + query]));
-            }
-            batch.best.reset(some.len(), k, exclude.map(|_| &batch.exclude[..]));
-            batch.run(cells, &mut desk);
-            for (place, &(_, query)) in some.iter().enumerate() {
-                out.put(first + query as usize, batch.best.sorted(place));
-            }
-            desk.batch = batch;
-        }
-        desk.ranks = ranks;
-    }
-    desks().push(desk);
-}
-
-/// Buffers of a search.
-#[derive(Debug, Default)]
-struct Desk {
+pub(super) struct Desk {
     /// Distances of four queries from all points of a cell, or from all centroids.
     distances: [Vec<[f32; LANES]>; 4],
     /// The cells of the centroids' slots.
@@ -78,15 +35,59 @@ struct Desk {
     near_names: Vec<u32>,
     keys: Vec<u64>,
     ranks: Vec<u64>,
-    /// Cell and query, where a query wants a cell.
-    wanted: Vec<(u32, u32)>,
+    /// Cell, query, and how many of the cell's blocks, where a query wants a cell.
+    wanted: Vec<(u32, u32, u32)>,
     /// Where the queries of each cell end among `queries`.
     ends: Vec<u32>,
-    queries: Vec<u32>,
+    queries: Vec<(u32, u32)>,
+    coarse: CoarseDesk,
     batch: Batch,
 }
 
 impl Desk {
+    /// Fills `out` with the nearest of what `cells` probes for each query.
+    pub fn search(
+        &mut self,
+        cells: &Cells,
+        queries: &[f32],
+        k: usize,
+        exclude: Option<&[u32]>,
+        out: &mut Neighbours,
+    ) {
+        self.prepare(cells);
+        let (dims, count) = (cells.dims(), queries.len() / cells.dims());
+        out.resize(count);
+        let at_once = (RANKED / cells.probes).clamp(1, ORDERED);
+        for first in (0..count).step_by(at_once) {
+            let some = first..(first + at_once).min(count);
+            let ranks = self.ranks(cells, &queries[some.start * dims..some.end * dims]);
+            // Neighbours in this order want the same cells, which are then in a cache.
+            let mut order: Vec<(u32, u32)> = ranks
+                .chunks_exact(cells.probes)
+                .zip(0..)
+                .map(|(ranks, query)| (ranks[0] as u32, query))
+                .collect();
+            order.sort_unstable();
+            for some in order.chunks(BATCH) {
+                let mut batch = std::mem::take(&mut self.batch);
+                batch.clear();
+                for &(_, query) in some {
+                    let query = query as usize;
+                    batch.queries.extend_from_slice(&queries[(first + query) * dims..][..dims]);
+                    batch.ranks.extend_from_slice(&ranks[query * cells.probes..][..cells.probes]);
+                    batch.exclude.extend(exclude.map(|exclude| exclude[first + query]));
+                }
+                batch.best.reset(some.len(), k, exclude.map(|_| &batch.exclude[..]));
+                batch.run(cells, self);
+                for (place, &(_, query)) in some.iter().enumerate() {
+                    out.put(first + query as usize, batch.best.sorted(place));
+                }
+                self.batch = batch;
+            }
+            self.ranks = ranks;
+        }
+    }
+
     fn prepare(&mut self, cells: &Cells) {
         let slots = cells.centroids.blocks() * LANES;
         if self.near.is_empty() {
@@ -157,20 +158,31 @@ impl Desk {
     /// Brings what is wanted into the order of cells.
     fn order(&mut self) {
         self.ends.fill(0);
-        for &(cell, _) in &self.wanted {
+        for &(cell, ..) in &self.wanted {
             self.ends[cell as usize] += 1;
         }
         let mut total = 0;
         for end in &mut self.ends {
             (total, *end) = (total + *end, total);
         }
-        self.queries.resize(self.wanted.len(), 0);
-        for &(cell, query) in &self.wanted {
+        self.queries.resize(self.wanted.len(), (0, 0));
+        for &(cell, query, blocks) in &self.wanted {
             let end = &mut self.ends[cell as usize];
-            self.queries[*end as usize] = query;
+            self.queries[*end as usize] = (query, blocks);
             *end += 1;
         }
     }
+}
+
+/// How a cell is scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scan {
+    /// For queries that have no candidates.
+    First,
+    /// Every distance is worked out.
+    Next,
+    /// Most points are too far, and left out.
+    Coarse,
 }
 
 /// Some queries on their way through the cells, side by side.
@@ -197,12 +209,22 @@ impl Batch {
         let (mut from, mut stage) = (0, 1);
         while from < probes {
             let to = (from + stage).min(probes);
+            let scan = match from {
+                0 => Scan::First,
+                _ if from * cells.len > COARSE * self.best.k() * cells.cells() => Scan::Coarse,
+                _ => Scan::Next,
+            };
             desk.wanted.clear();
             for query in 0..count {
-                let worst = self.best.least_threshold(query);
+                let worst = cells.worst(self.best.least_threshold(query));
                 let ranks = &self.ranks[query * probes..][..probes];
                 let needed = ranks[from..to].iter().filter(|&&key| !cells.is_beyond(ranks[0], key, worst));
-                desk.wanted.extend(needed.map(|&key| (key as u32, query as u32)));
+                let wanted = needed.map(|&key| {
+                    // Few are left out of the nearest cells.
+                    let blocks = if scan == Scan::Coarse { cells.reached(key, worst) } else { WHOLE };
+                    (key as u32, query as u32, blocks)
+                });
+                desk.wanted.extend(wanted);
             }
             desk.order();
             let queries = std::mem::take(&mut desk.queries);
@@ -210,10 +232,10 @@ impl Batch {
             for cell in 0..cells.cells() {
                 let end = desk.ends[cell] as usize;
                 let (fours, rest) = queries[begin..end].as_chunks::<4>();
-                fours.iter().for_each(|four| self.visit(cells, cell, *four, from == 0, desk));
+                fours.iter().for_each(|four| self.visit(cells, cell, *four, scan, desk));
                 let (twos, rest) = rest.as_chunks::<2>();
-                twos.iter().for_each(|two| self.visit(cells, cell, *two, from == 0, desk));
-                rest.iter().for_each(|one| self.visit(cells, cell, [*one], from == 0, desk));
+                twos.iter().for_each(|two| self.visit(cells, cell, *two, scan, desk));
+                rest.iter().for_each(|one| self.visit(cells, cell, [*one], scan, desk));
                 begin = end;
             }
             desk.queries = queries;
@@ -231,16 +253,17 @@ impl Batch {
         &mut self,
         cells: &Cells,
         cell: usize,
-        queries: [u32; Q],
-        is_first: bool,
+        wanted: [(u32, u32); Q],
+        scan: Scan,
         desk: &mut Desk,
     ) {
         let dims = cells.dims();
-        let queries = queries.map(|query| query as usize);
+        let queries = wanted.map(|(query, _)| query as usize);
         let rows = queries.map(|query| &self.queries[query * dims..][..dims]);
-        let blocks = cells.firsts[cell]..cells.firsts[cell + 1];
+        let most = wanted.iter().fold(0, |most, (_, blocks)| most.max(*blocks));
+        let blocks = cells.firsts[cell]..(cells.firsts[cell] + most as usize).min(cells.firsts[cell + 1]);
         let positions = &cells.positions;
-        if is_first {
+        if scan == Scan::First {
             let positions = positions[blocks.start * LANES..blocks.end * LANES].as_chunks().0;
             desk.measure(rows, &cells.points, blocks);
             for (query, distances) in queries.into_iter().zip(&desk.distances) {
@@ -249,7 +272,16 @@ impl Batch {
         } else {
             let thresholds = queries.map(|query| self.best.threshold(query));
             let finds = Finds { best: &mut self.best, positions, queries };
-            cells.points.scan(rows, blocks, thresholds, finds);
+            match &cells.coarse {
+                Some(coarse)
+                    if scan == Scan::Coarse
+                        && thresholds.iter().all(|threshold| *threshold < f32::INFINITY) =>
+                {
+                    let stretch = Stretch { group: cell, blocks };
+                    coarse.scan(&cells.points, stretch, rows, thresholds, &mut desk.coarse, finds);
+                }
+                _ => cells.points.scan(rows, blocks, thresholds, finds),
+            }
         }
     }
 
@@ -263,7 +295,8 @@ impl Batch {
             if self.best.is_full(query, cells.len) {
                 return;
             }
-            self.visit(cells, desk.keys[place] as u32 as usize, [query as u32], false, desk);
+            let cell = desk.keys[place] as u32 as usize;
+            self.visit(cells, cell, [(query as u32, WHOLE)], Scan::Next, desk);
         }
     }
 }

@@ -6,13 +6,13 @@
 //! are sorted by target, and a target with too many keeps those that the heuristic chooses.
 
 use super::super::cells;
+use super::super::desks::Desks;
 use super::super::index::IndexError;
 use super::rows::{Rows, between};
 use super::{Desk, Graph, GraphOptions, Links, Walk, node_of};
 use crate::numerics::blocks::Blocks;
 use crate::numerics::random::hash_u64;
 use crate::numerics::simd::{Kernel, widest};
-use std::sync::Mutex;
 
 /// A batch is this part of the graph at the most.
 const GROWTH: usize = 8;
@@ -75,7 +75,7 @@ pub(super) fn build(
         firsts,
         width: 64.min(rows.len()),
         rows,
-        desks: Mutex::default(),
+        desks: Desks::default(),
     })
 }
 

@@ -9,7 +9,7 @@ fn rows(n: usize, dims: usize, key: u64) -> Vec<f32> {
 }
 
 /// Keeps everything that a scan finds, by query, and lowers each threshold to `bar` after the first find.
-struct Found<const Q: usize> {
+pub(in super::super) struct Found<const Q: usize> {
     names: Vec<[u32; LANES]>,
     distances: [Vec<f32>; Q],
     kept: [Vec<u32>; Q],
@@ -18,7 +18,7 @@ struct Found<const Q: usize> {
 }
 
 impl<const Q: usize> Found<Q> {
-    fn new(blocks: usize, bars: [f32; Q]) -> Self {
+    pub fn new(blocks: usize, bars: [f32; Q]) -> Self {
         let names =
             (0..blocks).map(|block| std::array::from_fn(|lane| (block * LANES + lane) as u32)).collect();
         let room = (blocks + 1) * LANES;
@@ -28,7 +28,7 @@ impl<const Q: usize> Found<Q> {
     }
 
     /// Slots and distances that a query was given.
-    fn of(&self, q: usize) -> Vec<(u32, f32)> {
+    pub fn of(&self, q: usize) -> Vec<(u32, f32)> {
         let kept = self.kept[q].iter().copied().zip(self.distances[q].iter().copied());
         kept.take(self.counts[q]).collect()
     }
