@@ -5,6 +5,7 @@
 //! that `cargo bench` can go by. Matrices are row-major little-endian f32 files. Reading them is not timed.
 
 use arrow::array::{Array, RecordBatchReader};
+use packwise::engine::part::{PartWriter, RunFolder};
 use packwise::neighbours::calibrate::{Sample, calibrate, search_on_threads};
 use packwise::neighbours::cells::Cells;
 use packwise::neighbours::exact::Exact;
@@ -20,6 +21,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -34,6 +36,9 @@ const BATCH: usize = 16_384;
 /// Rows decoded at a time.
 const DECODED: usize = 65_536;
 
+/// Rows encoded at a time, as in a run.
+const ENCODED: usize = 8192;
+
 #[derive(Deserialize)]
 struct Spec {
     threads: usize,
@@ -47,6 +52,7 @@ struct Spec {
 #[serde(tag = "task", rename_all = "kebab-case")]
 enum Task {
     Decode(Decode),
+    Encode(Encode),
     Sweep(Sweep),
     Fit(Fit),
     Assign(Assign),
@@ -65,6 +71,14 @@ struct Matrix {
 struct Decode {
     files: Vec<PathBuf>,
     columns: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Encode {
+    /// Of each table its parts.
+    tables: BTreeMap<String, Vec<PathBuf>>,
+    /// An empty folder.
+    out: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +150,7 @@ fn main() -> Result<(), Failure> {
     let spec: Spec = serde_json::from_reader(File::open(path)?)?;
     let mut figures = match &spec.task {
         Task::Decode(task) => decode(task, spec.threads)?,
+        Task::Encode(task) => encode(task, spec.threads)?,
         Task::Sweep(task) => sweep(task, spec.threads)?,
         Task::Fit(task) => fit(task, spec.threads)?,
         Task::Assign(task) => assign(task, spec.threads)?,
@@ -183,6 +198,39 @@ fn decode(task: &Decode, threads: usize) -> Result<Value, Failure> {
     })?;
     let seconds = begun.elapsed().as_secs_f64();
     Ok(json!({ "seconds": seconds, "rows": rows.into_inner(), "decoded_bytes": bytes.into_inner() }))
+}
+
+/// The other floor of W1: its tables, read back to Arrow arrays, written as they are published. Only the writing is
+/// timed, on each thread.
+fn encode(task: &Encode, threads: usize) -> Result<Value, Failure> {
+    let parts: Vec<(&str, usize, &PathBuf)> = task
+        .tables
+        .iter()
+        .flat_map(|(table, files)| {
+            files.iter().enumerate().map(|(number, path)| (table.as_str(), number, path))
+        })
+        .collect();
+    let folder = RunFolder::Local { root: task.out.clone() };
+    let next = AtomicUsize::new(0);
+    let done = on_threads(threads, || {
+        let (mut seconds, mut rows, mut bytes) = (0.0, 0, 0);
+        while let Some((table, number, path)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
+            let reader = builder.with_batch_size(ENCODED).build()?;
+            let schema = reader.schema();
+            let batches = reader.collect::<Result<Vec<_>, _>>()?;
+            let begun = Instant::now();
+            let mut writer = PartWriter::create(&folder, table, *number, schema)?;
+            batches.iter().try_for_each(|batch| writer.write(batch))?;
+            let part = writer.finish()?;
+            seconds += begun.elapsed().as_secs_f64();
+            (rows, bytes) = (rows + part.rows, bytes + part.bytes);
+        }
+        Ok((seconds, rows, bytes))
+    })?;
+    let seconds: f64 = done.iter().map(|(seconds, ..)| seconds).sum();
+    let (rows, bytes) = done.iter().fold((0, 0), |(rows, bytes), one| (rows + one.1, bytes + one.2));
+    Ok(json!({ "seconds": seconds / threads as f64, "rows": rows, "encoded_bytes": bytes }))
 }
 
 /// One k-means for every k and its silhouette on the folds of the sample.

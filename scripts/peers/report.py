@@ -91,7 +91,7 @@ class Summary:
                     f"W1 packwise's peak / limit of {limit} GiB", self.least(group, ours, "rss_mib") / (limit * 1024), 1
                 )
             at_most("W1 packwise / Dask", best / self.least(w1, "Dask"), 0.1)
-            at_most("W1 packwise / decoding alone", best / self.least("W1 floor", "arrow-rs"), 4)
+            at_most("W1 packwise / decoding alone", best / self.least("W1 floor: decode only", "arrow-rs"), 4)
         if self.find("W2", ours):
             at_most(
                 "W2 sweep / scikit-learn",

@@ -15,6 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS",
                     "RAYON_NUM_THREADS", "NUMEXPR_MAX_THREADS")  # fmt: skip
 COLUMNS = ["MSISDN", "PACKAGE_CODE", "CHANNEL", "BUY_DATE"]
+TABLES = ["customer_features", "customer_packages"]
 KS = list(range(2, 101, 5))
 
 
@@ -174,6 +175,12 @@ def w1(place, job):
         files = json.load(file)["files"]
     floor = {"task": "decode", "files": files, "columns": COLUMNS}
     entries.append(Entry("W1 floor: decode only", "arrow-rs", lambda: place.kernels("w1-decode", floor)))
+    tables = {name: sorted(glob.glob(os.path.join(run, name, "*.parquet"))) for name in TABLES}
+
+    def encoded():
+        return place.kernels("w1-encode", {"task": "encode", "tables": tables, "out": place.fresh("encoded")})
+
+    entries.append(Entry("W1 floor: encode only", "arrow-rs", encoded))
     return entries
 
 

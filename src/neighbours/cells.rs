@@ -45,7 +45,7 @@ pub struct Cells {
     /// First block of each cell, and one past the last.
     firsts: Vec<usize>,
     /// Upper bound of the distance of a block's points from its cell's centroid, the largest of a cell first.
-    radii: Vec<f64>,
+    radii: Vec<f32>,
     /// Upper bound of the distance of every centroid from every other, cells × cells.
     between: Vec<f32>,
     /// The points in a byte a dimension, where the machine is quick with them.
@@ -88,7 +88,8 @@ impl Cells {
             positions.resize(positions.len().next_multiple_of(LANES), VACANT);
             firsts.push(positions.len() / LANES);
             kept.push(labels[cell[0] as usize]);
-            let farthest = |block: &[u32]| above(distances[block[0] as usize], dims).sqrt();
+            let farthest =
+                |block: &[u32]| (above(distances[block[0] as usize], dims).sqrt() as f32).next_up();
             radii.extend(cell.chunks(LANES).map(farthest));
         }
         let centroids = Blocks::from_slots(&centroids, dims, &kept);
@@ -172,7 +173,7 @@ impl Cells {
         }
         let (nearest, to_nearest) = (nearest as u32 as usize, distance_of(nearest));
         let cell = cell as u32 as usize;
-        let (radius, to_centroid) = (self.radii[self.firsts[cell]], below(to_centroid, dims));
+        let (radius, to_centroid) = (f64::from(self.radii[self.firsts[cell]]), below(to_centroid, dims));
         // Squares on both sides: a root a query instead of one a cell.
         if to_centroid > (radius + worst.distance).powi(2) {
             return true;
@@ -186,13 +187,15 @@ impl Cells {
     /// The blocks of a ranked cell that may hold points within `worst`: those whose points are far enough from the
     /// centroid.
     fn reached(&self, cell: u64, worst: Worst) -> u32 {
-        let apart = below(distance_of(cell), self.dims()).sqrt() - worst.distance;
+        // Rounded down; radii are rounded up.
+        let apart = ((below(distance_of(cell), self.dims()).sqrt() - worst.distance) as f32).next_down();
         let cell = cell as u32 as usize;
         let radii = &self.radii[self.firsts[cell]..self.firsts[cell + 1]];
-        // Neither is NaN: an infinite distance reaches nothing less than all.
-        let reached =
-            if apart.is_finite() { radii.partition_point(|radius| *radius >= apart) } else { radii.len() };
-        reached as u32
+        // An infinite distance reaches nothing less than all. Counted: a search by halves would be mispredicted.
+        if !(apart.is_finite() && radii.last().is_some_and(|least| *least < apart)) {
+            return radii.len() as u32;
+        }
+        radii.iter().map(|radius| u32::from(*radius >= apart)).sum()
     }
 
     /// A computed square beyond which nothing counts.

@@ -192,6 +192,7 @@ impl Blocks {
     /// [`Blocks::scan`] of some blocks for the query `q` of `found`.
     pub(super) fn scan_some(
         &self,
+        set: InstructionSet,
         query: &[f32],
         blocks: &[u32],
         threshold: f32,
@@ -199,7 +200,7 @@ impl Blocks {
         found: &mut impl Collect,
     ) {
         assert!(query.len() == self.dims);
-        match InstructionSet::detect() {
+        match set {
             // SAFETY: this value exists only where the instructions do.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => unsafe { avx512::scan_some(self, query, blocks, threshold, q, found) },

@@ -20,7 +20,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::blocks::{Blocks, Collect, LANES};
-use super::simd::Vnni;
+use super::simd::{InstructionSet, Vnni};
 use std::ops::Range;
 
 /// Dimensions that one instruction takes together.
@@ -174,15 +174,12 @@ impl Coarse {
         mut found: impl Collect,
     ) {
         assert!(queries.iter().all(|query| query.len() == self.dims));
-        for q in 0..Q {
-            self.ask(stretch.group, queries[q], thresholds[q], &mut desk.asked[q]);
-        }
-        let mut room = desk.hits.iter_mut();
-        let hits: [&mut [u32]; Q] = std::array::from_fn(|_| {
-            let hits = room.next().expect("four at the most");
+        self.ask(stretch.group, queries, thresholds, &mut desk.asked);
+        for hits in &mut desk.hits {
             hits.resize(hits.len().max(stretch.blocks.len()), 0);
-            &mut hits[..]
-        });
+        }
+        let mut room = desk.hits.iter_mut().map(Vec::as_mut_slice);
+        let hits: [&mut [u32]; Q] = std::array::from_fn(|_| room.next().expect("four at the most"));
         let asked: [&Asked; Q] = std::array::from_fn(|q| &desk.asked[q]);
         let counts = match self.vnni {
             // SAFETY: this value exists only where the instructions do.
@@ -190,32 +187,50 @@ impl Coarse {
             Some(_) => unsafe { avx512::hits(self, asked, stretch.blocks, hits) },
             _ => self.hits(asked, stretch.blocks, hits),
         };
+        let set = self.vnni.map_or_else(InstructionSet::detect, Vnni::set);
         for q in 0..Q {
-            points.scan_some(queries[q], &desk.hits[q][..counts[q]], thresholds[q], q, &mut found);
+            points.scan_some(set, queries[q], &desk.hits[q][..counts[q]], thresholds[q], q, &mut found);
         }
     }
 
-    /// Prepares a query for the points of a group that may be within the squared distance `threshold`.
-    fn ask(&self, group: usize, query: &[f32], threshold: f32, asked: &mut Asked) {
+    /// Prepares queries for the points of a group that may be within squared distances.
+    fn ask<const Q: usize>(
+        &self,
+        group: usize,
+        queries: [&[f32]; Q],
+        thresholds: [f32; Q],
+        asked: &mut [Asked; 4],
+    ) {
         let centre = &self.centres[group * self.stride..][..self.stride];
-        let Group { step, reach, error, .. } = self.groups[group];
-        asked.words.resize(self.stride / WORD, [0; WORD]);
-        let words = &mut asked.words[..];
-        let coded = match self.vnni {
-            // SAFETY: this value exists only where the instructions do.
-            #[cfg(target_arch = "x86_64")]
-            Some(_) => unsafe { avx512::code(query, centre, words) },
-            _ => code(query, centre, words),
-        };
-        asked.bias = -ZERO * coded.sum;
-        asked.scale = 2.0 * coded.step * step;
+        let Group { step, reach, error } = self.groups[group];
+        let (mut farthest, mut squares, mut left) = ([0.0; Q], [0.0; Q], [0.0f32; Q]);
+        for q in 0..Q {
+            let Asked { words, bias, scale, .. } = &mut asked[q];
+            words.resize(self.stride / WORD, [0; WORD]);
+            let coded = match self.vnni {
+                // SAFETY: this value exists only where the instructions do.
+                #[cfg(target_arch = "x86_64")]
+                Some(_) => unsafe { avx512::code(queries[q], centre, words) },
+                _ => code(queries[q], centre, words),
+            };
+            *bias = -ZERO * coded.sum;
+            *scale = 2.0 * coded.step * step;
+            (farthest[q], squares[q], left[q]) = (coded.farthest, coded.square, coded.left);
+        }
         let dims = self.dims as f32;
         // Twice what the chain of a distance, or of a length here, may be off.
         let rounding = 1.0 + 4.0 * (dims + 2.0) * f32::EPSILON;
-        let own_error = coded.left.sqrt() * rounding + coded.farthest * dims * f32::EPSILON;
-        let radius = ((threshold + dims * f32::MIN_POSITIVE) * rounding).sqrt() + own_error + error;
-        let all = 2.0 * (reach * reach + coded.square) + radius * radius;
-        asked.limit = radius * radius - coded.square + ROUNDING * all;
+        let (lost, least) = (dims * f32::EPSILON, dims * f32::MIN_POSITIVE);
+        let mut limits = [0.0; Q];
+        for q in 0..Q {
+            let own_error = left[q].sqrt() * rounding + farthest[q] * lost;
+            let radius = ((thresholds[q] + least) * rounding).sqrt() + own_error + error;
+            let all = 2.0 * (reach * reach + squares[q]) + radius * radius;
+            limits[q] = radius * radius - squares[q] + ROUNDING * all;
+        }
+        for q in 0..Q {
+            asked[q].limit = limits[q];
+        }
     }
 
     /// The blocks with points that may count, for each query, to the front of `hits`; returns how many.
