@@ -35,9 +35,6 @@ const MOST: f32 = 127.0;
 /// With fewer dimensions distances are as quick; with more the sums of products could leave 32 bits.
 const DIMENSIONS: Range<usize> = 8..4096;
 
-/// Of all that goes into a bound, what rounding may take: some ten operations of 2⁻²⁴ each, four times.
-const ROUNDING: f32 = 4e-6;
-
 /// Of the sixteen points of a block four dimensions each.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -221,12 +218,14 @@ impl Coarse {
         // Twice what the chain of a distance, or of a length here, may be off.
         let rounding = 1.0 + 4.0 * (dims + 2.0) * f32::EPSILON;
         let (lost, least) = (dims * f32::EPSILON, dims * f32::MIN_POSITIVE);
+        // Of all that goes into a bound: a sum of `dims` terms and some ten operations, four times.
+        let sums = (dims + 16.0) * 2.0 * f32::EPSILON;
         let mut limits = [0.0; Q];
         for q in 0..Q {
             let own_error = left[q].sqrt() * rounding + farthest[q] * lost;
             let radius = ((thresholds[q] + least) * rounding).sqrt() + own_error + error;
             let all = 2.0 * (reach * reach + squares[q]) + radius * radius;
-            limits[q] = radius * radius - squares[q] + ROUNDING * all;
+            limits[q] = radius * radius - squares[q] + sums * all;
         }
         for q in 0..Q {
             asked[q].limit = limits[q];

@@ -88,10 +88,11 @@ fn what_is_left_out_is_beyond_and_most_is() {
 #[test]
 fn rounding_leaves_nothing_out() {
     // Far from the origin, where floats are as coarse as the integers; tiny; and so large that squares overflow.
-    for (spread, offset) in [(1.0, 1e6), (1e-3, 1e4), (1e-22, 0.0), (1e-38, 0.0), (1e17, 0.0), (1e30, 0.0)] {
-        let groups = groups(17, spread, offset);
-        compare(&groups, 17, spread / 10.0, 3);
-        compare(&groups, 17, 0.0, 0);
+    let scales = [(1.0, 1e6), (1e-3, 1e4), (1e-22, 0.0), (1e-38, 0.0), (1e17, 0.0), (1e30, 0.0)];
+    for ((spread, offset), dims) in scales.into_iter().flat_map(|scale| [17, 300].map(|dims| (scale, dims))) {
+        let groups = groups(dims, spread, offset);
+        compare(&groups, dims, spread / 10.0, 3);
+        compare(&groups, dims, 0.0, 0);
     }
 }
 
