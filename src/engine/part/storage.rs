@@ -1,30 +1,31 @@
 //! How the columns of a part are stored: encodings, compression, statistics.
 //!
 //! The two tables of the features stage and the offers are written most (hundreds of millions of values a
-//! run). Features have columns of a few kinds, each stored as measured best in time, then in bytes. In bytes and
-//! nanoseconds a value, one core, 52M purchases:
+//! run). Their columns are of a few kinds, each stored as measured best in time, then in bytes. In bytes and
+//! nanoseconds a value with all that belongs to it (statistics, checksum, file), parts as in a run, on a core that had
+//! other work as well (about twice what an idle one takes):
 //!
-//! | kind | as others store it (dictionary, zstd) | here |
+//! | kind | by parquet-rs, as stored before | here |
 //! |---|---|---|
-//! | times | 8.3 B, 77 ns | deltas, no compression: 5.6 B, 12 ns |
-//! | counts | 0.4 to 0.8 B, 15 ns | deltas, no compression: 0.8 to 1.1 B, 9 ns |
-//! | floats with many values (shares of types, trend) | 2 to 6 B, 16 to 40 ns | plain, Snappy: 1 to 6 B, 6 to 20 ns |
-//! | floats with few values (prices, shares of a count) | 1 to 2.3 B, 16 to 24 ns | dictionary, Snappy: 1.2 to 2.6 B, 12 to 20 ns |
-//! | ids, one row a customer | 5.4 B, 126 ns | deltas of bytes, zstd: 2.4 B, 38 ns |
-//! | ids, several rows a customer | 1.8 B, 54 ns | plain, zstd: 0.7 B, 24 ns |
+//! | times | deltas: 5.6 B, 17 to 19 ns | deltas: 5.6 B, 8 to 10 ns |
+//! | counts | deltas: 0.8 to 1.1 B, 11 to 17 ns | deltas: 0.8 to 1.1 B, 4 to 6 ns |
+//! | floats with few values, shares of purchases | dictionary or plain, Snappy: 0.9 to 2.5 B, 13 to 25 ns | dictionary: 0.8 to 2.8 B, 6 to 12 ns |
+//! | floats with many values, shares of revenue | plain, Snappy: 1 to 6 B, 12 to 31 ns | plain, Snappy by whole values: 1.1 to 6.8 B, 7 to 19 ns |
+//! | codes | dictionary, Snappy: 1.3 B, 26 ns | dictionary: 1.3 B, 5 ns |
+//! | ids, one row a customer | deltas of bytes, zstd: 4.2 B, 75 ns | the same: 4.2 B, 55 ns |
+//! | ids, several rows a customer | plain, zstd: 0.5 to 1.1 B, 36 to 45 ns | the same: 0.5 to 1.1 B, 19 to 28 ns |
 //!
 //! Offers: integers as deltas, scores plain, all else as dictionaries, and only ids and reasons compressed:
 //! zstd on all of them saved a tenth of the bytes and took a tenth of the stage (docs/performance.md).
 //!
-//! All other tables keep dictionaries and zstd. Every table with customers has the range of ids of each page
-//! and a bloom filter (10 to 100 ns a row), so that a lookup reads a page or none.
+//! All other tables keep dictionaries and zstd, but for floats, which are not compressed. Every table with customers
+//! has the range of ids of each page and a bloom filter (about 10 ns a customer), so that a lookup reads a page or none.
 
+use super::encode::{Codec, ColumnStorage, Form, Storage};
 use crate::tables::{self, Table};
-use arrow::datatypes::{DataType, Schema};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use arrow::datatypes::{DataType, Field, Schema};
 use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
+use parquet::file::properties::WriterProperties;
 
 /// Rows of a row group: bounds the writer's memory (it holds one encoded group) and a lookup's read.
 const GROUP_ROWS: usize = 131_072;
@@ -33,36 +34,50 @@ const OFFER_GROUP_ROWS: usize = 32_768;
 /// Rows of a data page: what a point lookup decodes.
 const PAGE_ROWS: usize = 2_048;
 
-/// The features whose values hardly repeat; so do the shares of types and channels.
-const MANY_VALUES: [&str; 4] =
-    ["average_purchase", "revenue_30d_share", "revenue_trend", "mean_quota_mb_per_day"];
+/// The features whose values hardly repeat, as do shares of revenue.
+const MANY_VALUES: [&str; 3] = ["revenue_30d_share", "revenue_trend", "mean_quota_mb_per_day"];
+/// Room for the different values of a row group.
+const DICTIONARY_BYTES: usize = 1 << 20;
 /// Room for the different reasons of a row group, some 100 bytes each.
 const REASONS_BYTES: usize = 4 << 20;
-/// What the names of share columns begin with.
-const SHARES: [&str; 3] = ["channel_", "service_", "charging_"];
+/// What the names of shares of revenue begin with. Shares of purchases are fractions of small numbers.
+const SHARES: [&str; 2] = ["service_", "charging_"];
 
-/// The writer's properties for a part of the table `name` with these columns.
-pub fn properties(name: &str, schema: &Schema) -> WriterProperties {
-    let table = tables::ALL.iter().find(|table| table.name == name);
+/// How a part of the table `name` with these columns is stored.
+pub fn storage(name: &str, schema: &Schema) -> Storage {
+    let has_several_rows = tables::ALL.iter().any(|table| table.name == name && has_several_rows(table));
+    let of_column = match name {
+        _ if name == tables::RECOMMENDATIONS.name => offers,
+        _ if [tables::CUSTOMER_FEATURES.name, tables::CUSTOMER_PACKAGES.name].contains(&name) => features,
+        _ => others,
+    };
+    let mut columns: Vec<ColumnStorage> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let (form, codec) = of_column(field);
+            ColumnStorage { form, codec, is_looked_up: false }
+        })
+        .collect();
+    if let (Some(column), true) = (columns.first_mut(), is_by_customer(schema)) {
+        *column = customers(schema.field(0).data_type(), has_several_rows);
+    }
     let group_rows = if name == tables::RECOMMENDATIONS.name { OFFER_GROUP_ROWS } else { GROUP_ROWS };
-    let mut builder = WriterProperties::builder()
-        .set_compression(zstd())
-        .set_max_row_group_row_count(Some(group_rows))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by(format!("packwise {}", env!("CARGO_PKG_VERSION")));
-    if [tables::CUSTOMER_FEATURES.name, tables::CUSTOMER_PACKAGES.name].contains(&name) {
-        builder = features(builder, schema);
-    } else if name == tables::RECOMMENDATIONS.name {
-        builder = offers(builder, schema);
-    }
-    match schema.fields().first() {
-        Some(first) if first.name() == tables::CUSTOMER_ID.name => {
-            customers(builder, first.data_type(), table.is_some_and(has_several_rows), group_rows).build()
-        }
-        _ => builder.build(),
-    }
+    Storage { group_rows, page_rows: PAGE_ROWS, columns }
+}
+
+/// What the footer says of the whole part.
+pub fn properties(schema: &Schema) -> WriterProperties {
+    let by_customer = SortingColumn { column_idx: 0, descending: false, nulls_first: false };
+    WriterProperties::builder()
+        .set_created_by(format!("packwise {}", env!("CARGO_PKG_VERSION")))
+        .set_sorting_columns(is_by_customer(schema).then(|| vec![by_customer]))
+        .build()
+}
+
+/// Whether the rows are in the order of customers.
+pub fn is_by_customer(schema: &Schema) -> bool {
+    schema.fields().first().is_some_and(|field| field.name() == tables::CUSTOMER_ID.name)
 }
 
 /// Whether a customer has several rows.
@@ -70,51 +85,38 @@ fn has_several_rows(table: &Table) -> bool {
     table.key.len() > 1
 }
 
-fn zstd() -> Compression {
-    Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default())
+const DICTIONARY: Form = Form::Dictionary { most_bytes: DICTIONARY_BYTES };
+
+/// Floats do not shrink much more than their dictionary does, and take zstd longest.
+fn others(field: &Field) -> (Form, Codec) {
+    match field.data_type() {
+        // What a customer is worth: a value of its own in nearly every row.
+        DataType::Float64 if field.name() == "value" || field.name().starts_with("expected_spend") => {
+            (Form::Plain, Codec::None)
+        }
+        DataType::Float64 => (DICTIONARY, Codec::None),
+        _ => (DICTIONARY, Codec::Zstd),
+    }
 }
 
 /// Every column of features by its kind.
-fn features(mut builder: WriterPropertiesBuilder, schema: &Schema) -> WriterPropertiesBuilder {
-    for field in schema.fields() {
-        let column = ColumnPath::from(field.name().as_str());
-        builder = match field.data_type() {
-            DataType::Int64 | DataType::Timestamp(_, _) => deltas(builder, column),
-            DataType::Float64 if has_many_values(field.name()) => builder
-                .set_column_dictionary_enabled(column.clone(), false)
-                .set_column_encoding(column.clone(), Encoding::PLAIN)
-                .set_column_compression(column, Compression::SNAPPY),
-            _ => builder.set_column_compression(column, Compression::SNAPPY),
-        };
+fn features(field: &Field) -> (Form, Codec) {
+    match field.data_type() {
+        DataType::Int64 | DataType::Timestamp(_, _) => (Form::Deltas, Codec::None),
+        DataType::Float64 if has_many_values(field.name()) => (Form::Plain, Codec::Snappy),
+        _ => (DICTIONARY, Codec::None),
     }
-    builder
 }
 
 /// Every column of offers: nothing but ids and reasons is worth compressing.
-fn offers(mut builder: WriterPropertiesBuilder, schema: &Schema) -> WriterPropertiesBuilder {
-    builder = builder.set_compression(Compression::UNCOMPRESSED);
-    for field in schema.fields() {
-        let column = ColumnPath::from(field.name().as_str());
-        builder = match (field.name().as_str(), field.data_type()) {
-            ("reason", _) => builder
-                .set_column_dictionary_page_size_limit(column.clone(), REASONS_BYTES)
-                .set_column_compression(column, zstd()),
-            // A value of its own in nearly every row.
-            ("score" | "expected_revenue", _) => builder
-                .set_column_dictionary_enabled(column.clone(), false)
-                .set_column_encoding(column, Encoding::PLAIN),
-            (_, DataType::Int64) => deltas(builder, column),
-            _ => builder,
-        };
+fn offers(field: &Field) -> (Form, Codec) {
+    match (field.name().as_str(), field.data_type()) {
+        ("reason", _) => (Form::Dictionary { most_bytes: REASONS_BYTES }, Codec::Zstd),
+        // A value of its own in nearly every row.
+        ("score" | "expected_revenue", _) => (Form::Plain, Codec::None),
+        (_, DataType::Int64) => (Form::Deltas, Codec::None),
+        _ => (DICTIONARY, Codec::None),
     }
-    builder
-}
-
-fn deltas(builder: WriterPropertiesBuilder, column: ColumnPath) -> WriterPropertiesBuilder {
-    builder
-        .set_column_dictionary_enabled(column.clone(), false)
-        .set_column_encoding(column.clone(), Encoding::DELTA_BINARY_PACKED)
-        .set_column_compression(column, Compression::UNCOMPRESSED)
 }
 
 fn has_many_values(name: &str) -> bool {
@@ -122,29 +124,12 @@ fn has_many_values(name: &str) -> bool {
 }
 
 /// Ids are sorted, so a page's range finds a customer's page, and little changes from one to the next.
-fn customers(
-    builder: WriterPropertiesBuilder,
-    data_type: &DataType,
-    has_several_rows: bool,
-    group_rows: usize,
-) -> WriterPropertiesBuilder {
-    let customer = ColumnPath::from(tables::CUSTOMER_ID.name);
-    let encoding = match data_type {
-        DataType::Int64 => Encoding::DELTA_BINARY_PACKED,
+fn customers(data_type: &DataType, has_several_rows: bool) -> ColumnStorage {
+    let form = match data_type {
+        DataType::Int64 => Form::Deltas,
         // An id that is written again and again costs zstd next to nothing.
-        _ if has_several_rows => Encoding::PLAIN,
-        _ => Encoding::DELTA_BYTE_ARRAY,
+        _ if has_several_rows => Form::Plain,
+        _ => Form::Fronts,
     };
-    builder
-        .set_column_dictionary_enabled(customer.clone(), false)
-        .set_column_encoding(customer.clone(), encoding)
-        .set_column_compression(customer.clone(), zstd())
-        .set_sorting_columns(Some(vec![SortingColumn {
-            column_idx: 0,
-            descending: false,
-            nulls_first: false,
-        }]))
-        .set_column_statistics_enabled(customer.clone(), EnabledStatistics::Page)
-        .set_column_bloom_filter_enabled(customer.clone(), true)
-        .set_column_bloom_filter_max_ndv(customer, group_rows as u64)
+    ColumnStorage { form, codec: Codec::Zstd, is_looked_up: true }
 }
