@@ -23,7 +23,8 @@ const UPLOADS: usize = 4;
 /// How often an upload is begun.
 const UPLOAD_TRIES: u32 = 4;
 
-/// Writes one part. Memory: one encoded row group.
+/// Writes one part. Memory: one encoded row group; its buffers stay with the thread for its next parts (three tables, of
+/// each at most 8 MiB of encoded columns).
 pub struct PartWriter {
     file: SerializedFileWriter<BufWriter<Hashed>>,
     group: Group,
