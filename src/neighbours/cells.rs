@@ -16,15 +16,16 @@
 //! The segments of the customers were tried as cells and are too coarse: a pool of the best customers
 //! can lie in two of them.
 
+use self::bounds::Bounds;
 use self::search::Desk;
 use super::desks::Desks;
 use super::index::{
     IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points, check_queries,
 };
-use super::nearest::distance_of;
 use crate::numerics::blocks::{self, Blocks, LANES, VACANT};
 use crate::numerics::coarse::Coarse;
 use crate::numerics::kmeans::{self, Options, Start, hash_sample};
+use crate::numerics::rows::Rows;
 
 /// Rows a cell in the sample that trains the centroids: 128 saved 7 % of the probes that 64 need.
 const TRAINING_ROWS: usize = 128;
@@ -32,12 +33,17 @@ const TRAINING_ROWS: usize = 128;
 /// k-means iterations: 4, 8 and 16 needed the same probes within the noise.
 const TRAINING_ITERATIONS: usize = 4;
 
+/// The effort that answers exactly; less of it is a share.
+pub const MOST_EFFORT: usize = 256;
+
 /// A pool divided into cells.
 #[derive(Clone, Debug)]
 pub struct Cells {
     len: usize,
-    probes: usize,
+    effort: usize,
     centroids: Blocks,
+    /// The centroids, row-major.
+    middles: Vec<f32>,
     /// Points cell by cell, every cell from a block of its own.
     points: Blocks,
     /// The pool position of each slot, [`VACANT`] between cells.
@@ -46,11 +52,17 @@ pub struct Cells {
     firsts: Vec<usize>,
     /// Upper bound of the distance of a block's points from its cell's centroid, the largest of a cell first.
     radii: Vec<f32>,
-    /// Upper bound of the distance of every centroid from every other, cells × cells.
-    between: Vec<f32>,
-    /// The points in a byte a dimension, where the machine is quick with them.
-    coarse: Option<Coarse>,
+    bounds: Bounds,
+    /// Where the machine is quick with them.
+    codes: Option<Codes>,
     desks: Desks<Desk>,
+}
+
+/// The points twice more: in a byte a dimension, and one after another for those that bytes do not leave out.
+#[derive(Clone, Debug)]
+struct Codes {
+    coarse: Coarse,
+    rows: Rows,
 }
 
 impl Cells {
@@ -88,25 +100,28 @@ impl Cells {
             positions.resize(positions.len().next_multiple_of(LANES), VACANT);
             firsts.push(positions.len() / LANES);
             kept.push(labels[cell[0] as usize]);
-            let farthest =
-                |block: &[u32]| (above(distances[block[0] as usize], dims).sqrt() as f32).next_up();
+            let farthest = |block: &[u32]| reach(distances[block[0] as usize], dims);
             radii.extend(cell.chunks(LANES).map(farthest));
         }
         let centroids = Blocks::from_slots(&centroids, dims, &kept);
-        let between = distances_between(&centroids);
-        let probes = kept.len();
         let points = Blocks::from_slots(points, dims, &positions);
-        let coarse = Coarse::build(&points, &firsts, &centroids);
+        let bounds = Bounds::build(&points, &firsts, &centroids, threads);
+        let codes = Coarse::build(&points, &firsts, &centroids)
+            .map(|coarse| Codes { coarse, rows: Rows::of(&points) });
+        let mut middles = vec![0.0; kept.len() * dims];
+        let rows = middles.chunks_exact_mut(dims).enumerate();
+        rows.for_each(|(cell, middle)| centroids.copy_point(cell, middle));
         Ok(Self {
             len: n,
-            probes,
+            effort: MOST_EFFORT,
             centroids,
+            middles,
             points,
             positions,
             firsts,
             radii,
-            between,
-            coarse,
+            bounds,
+            codes,
             desks: Desks::default(),
         })
     }
@@ -119,15 +134,15 @@ impl Cells {
 
 impl Tunable for Cells {
     fn effort(&self) -> usize {
-        self.probes
+        self.effort
     }
 
-    fn set_effort(&mut self, probes: usize) {
-        self.probes = probes.clamp(1, self.cells());
+    fn set_effort(&mut self, effort: usize) {
+        self.effort = effort.clamp(1, MOST_EFFORT);
     }
 
     fn most_effort(&self) -> usize {
-        self.cells()
+        MOST_EFFORT
     }
 }
 
@@ -156,74 +171,23 @@ impl NeighbourIndex for Cells {
 }
 
 impl Cells {
-    /// Whether every point of the ranked cell is certainly farther than `worst`, given the nearest cell.
-    ///
-    /// Two bounds. By the triangle inequality a point is at least |query − centroid| − radius away. And
-    /// the point lies on its centroid's side of the plane half-way to the nearest cell's centroid, the
-    /// query on the other, so it is at least as far as that plane: (|q − c|² − |q − n|²) / 2 |c − n|.
-    ///
-    /// A computed square differs from the true one by a factor of 1 ± (dims + 2) / 2²⁴, and by a few of
-    /// the smallest floats when squares underflow; `above` and `below` allow for twice that. A point
-    /// may by such an error lie beyond the plane, which `stray` allows for.
-    fn is_beyond(&self, nearest: u64, cell: u64, worst: Worst) -> bool {
-        let dims = self.dims();
-        let to_centroid = distance_of(cell);
-        if !(to_centroid.is_finite() && worst.square.is_finite()) {
-            return false;
-        }
-        let (nearest, to_nearest) = (nearest as u32 as usize, distance_of(nearest));
-        let cell = cell as u32 as usize;
-        let (radius, to_centroid) = (f64::from(self.radii[self.firsts[cell]]), below(to_centroid, dims));
-        // Squares on both sides: a root a query instead of one a cell.
-        if to_centroid > (radius + worst.distance).powi(2) {
-            return true;
-        }
-        let apart = f64::from(self.between[nearest * self.cells() + cell]);
-        let stray = 4.0 * slack(dims) * (radius + apart).powi(2) + dims as f64 * f64::from(f32::MIN_POSITIVE);
-        let margin = to_centroid - above(to_nearest, dims) - stray;
-        margin > 0.0 && margin * margin > 4.0 * apart * apart * worst.square
-    }
-
-    /// The blocks of a ranked cell that may hold points within `worst`: those whose points are far enough from the
-    /// centroid.
-    fn reached(&self, cell: u64, worst: Worst) -> u32 {
+    /// The blocks of a cell that may hold points within `reach` of a query at least `apart` from the centroid: those
+    /// whose points are far enough from it.
+    fn reached(&self, cell: usize, apart: f32, reach: f32) -> usize {
         // Rounded down; radii are rounded up.
-        let apart = ((below(distance_of(cell), self.dims()).sqrt() - worst.distance) as f32).next_down();
-        let cell = cell as u32 as usize;
+        let least = (apart - reach).next_down();
         let radii = &self.radii[self.firsts[cell]..self.firsts[cell + 1]];
         // An infinite distance reaches nothing less than all. Counted: a search by halves would be mispredicted.
-        if !(apart.is_finite() && radii.last().is_some_and(|least| *least < apart)) {
-            return radii.len() as u32;
+        if !(apart.is_finite() && radii.last().is_some_and(|inmost| *inmost < least)) {
+            return radii.len();
         }
-        radii.iter().map(|radius| u32::from(*radius >= apart)).sum()
-    }
-
-    /// A computed square beyond which nothing counts.
-    fn worst(&self, square: f32) -> Worst {
-        let square = above(square, self.dims());
-        Worst { square, distance: square.sqrt() }
+        radii.iter().map(|radius| usize::from(*radius >= least)).sum()
     }
 }
 
-/// What a point must be farther than to be left out.
-#[derive(Clone, Copy)]
-struct Worst {
-    square: f64,
-    distance: f64,
-}
-
-/// Upper bounds, rounded up to f32.
-fn distances_between(centroids: &Blocks) -> Vec<f32> {
-    let (cells, dims) = (centroids.slots(), centroids.dims());
-    let mut between = Vec::with_capacity(cells * cells);
-    let mut squares = vec![0.0; centroids.blocks() * LANES];
-    let mut centroid = vec![0.0; dims];
-    for cell in 0..cells {
-        centroids.copy_point(cell, &mut centroid);
-        centroids.distances(&centroid, 0..centroids.blocks(), &mut squares);
-        between.extend(squares[..cells].iter().map(|&square| (above(square, dims).sqrt() as f32).next_up()));
-    }
-    between
+/// A distance beyond which nothing counts, of a computed square.
+fn reach(square: f32, dims: usize) -> f32 {
+    (above(square, dims).sqrt() as f32).next_up()
 }
 
 /// Twice the relative error of a chain of `dims` terms.
@@ -272,4 +236,35 @@ pub(super) fn assign(points: &[f32], dims: usize, centroids: &[f32], threads: us
     (labels, distances)
 }
 
+mod bounds;
+mod pending;
 mod search;
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::customers;
+    use super::*;
+
+    /// What effort leaves out must not depend on the machine.
+    #[test]
+    fn bytes_do_not_show_at_any_effort() {
+        for dims in [3, 8, 18] {
+            let (points, queries) = (customers(5000, dims, 1), customers(300, dims, 2));
+            let exclude: Vec<u32> = (0..300).map(|query| query * 7).collect();
+            let mut with = Cells::build(&points, dims, None, 3, 2).expect("points");
+            let mut without = Cells { codes: None, ..with.clone() };
+            let mut last = None;
+            for effort in [1, 20, 100, 200, MOST_EFFORT] {
+                let answers = [&mut with, &mut without].map(|cells| {
+                    cells.set_effort(effort);
+                    let mut out = Neighbours::new();
+                    cells.search(&queries, 9, Some(&exclude), &mut out).expect("queries");
+                    out
+                });
+                assert_eq!(answers[0], answers[1], "{dims} dimensions, effort {effort}");
+                assert!(effort > 100 || last.as_ref() != Some(&answers[0]), "effort matters");
+                last = answers.into_iter().next();
+            }
+        }
+    }
+}

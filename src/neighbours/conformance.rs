@@ -24,7 +24,7 @@ const INDEXES: [(&str, Build, bool); 5] = [
 
 fn some_cells(points: &[f32], dims: usize) -> Result<Cells, IndexError> {
     let mut cells = Cells::build(points, dims, None, 3, 1)?;
-    cells.set_effort(12);
+    cells.set_effort(cells.most_effort() / 2);
     Ok(cells)
 }
 
@@ -205,7 +205,7 @@ fn two_builds_on_any_threads_answer_the_same() {
     }
     let cells = |threads, seed| {
         let mut index = Cells::build(&points, dims, None, seed, threads).expect("points");
-        index.set_effort(2);
+        index.set_effort(index.most_effort() / 20);
         search(&index, &queries, 9, None)
     };
     assert_eq!(cells(1, 3), cells(5, 3));

@@ -35,7 +35,7 @@ pub trait NeighbourIndex: Send + Sync {
     ) -> Result<(), SearchError>;
 }
 
-/// An index that trades time for recall by one number: cells probed, or the width of a graph search.
+/// An index that trades time for recall by one number: how far cells are probed, or the width of a graph search.
 pub trait Tunable: NeighbourIndex {
     fn effort(&self) -> usize;
 

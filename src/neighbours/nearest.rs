@@ -86,17 +86,32 @@ impl Nearest {
         self.bars[query]
     }
 
-    /// The same, as low as it can be told now.
-    pub fn least_threshold(&mut self, query: usize) -> f32 {
-        self.cut(query);
-        self.bars[query]
-    }
-
     /// Whether the query has as many neighbours as a pool of `points` can give it.
     pub fn is_full(&mut self, query: usize, points: usize) -> bool {
         let excluded = (self.excluded(query) as usize) < points;
         let most = self.k.min(points - usize::from(excluded));
         self.bars[query] < f32::INFINITY || self.sorted(query).len() >= most
+    }
+
+    /// The distance of the `k`-th nearest so far, infinite when there are fewer, which is the threshold from then on. Unlike
+    /// other thresholds it does not depend on the order of offers, nor on what was cut on the way.
+    pub fn settle(&mut self, query: usize) -> f32 {
+        let places = query * self.room..(query + 1) * self.room;
+        let (distances, positions) = (&mut self.distances[places.clone()], &mut self.positions[places]);
+        let mut count = self.counts[query] as usize;
+        if let Some(excluded) = self.exclude.get(query)
+            && let Some(place) = positions[..count].iter().position(|position| position == excluded)
+        {
+            count -= 1;
+            (distances[place], positions[place]) = (distances[count], positions[count]);
+            self.counts[query] = count as u32;
+        }
+        let blocks = count.next_multiple_of(LANES);
+        distances[count..blocks].fill(f32::INFINITY);
+        let bar = near::kth(distances[..blocks].as_chunks().0, self.k, self.bars[query]);
+        // Infinite when so few are within a threshold that counted the excluded one.
+        self.bars[query] = bar.min(self.bars[query]);
+        bar
     }
 
     /// Offers one point that the query has not been offered before.
@@ -170,7 +185,7 @@ impl Nearest {
             bar = distance_of(keys[self.wanted - 1]);
             kept = self.wanted;
         }
-        self.bars[query] = bar;
+        self.bars[query] = bar.min(self.bars[query]);
         self.counts[query] = kept as u32;
     }
 }
@@ -259,15 +274,16 @@ mod tests {
             for at in 0..2_000 {
                 best.offer(0, at, distance(at));
                 if at % 300 == 0 {
-                    best.least_threshold(0);
+                    best.settle(0);
                 }
             }
-            assert!(best.least_threshold(0) >= all[k - 1].0);
+            assert_eq!(best.settle(0), all[k - 1].0);
             let positions: Vec<[u32; LANES]> = (0..125)
                 .map(|block| std::array::from_fn(|lane| block * LANES as u32 + lane as u32))
                 .collect();
             let distances: Vec<[f32; LANES]> = positions.iter().map(|block| block.map(distance)).collect();
             best.begin(1, &distances, &positions);
+            assert_eq!(best.settle(1), all[k - 1].0);
             for query in 0..2 {
                 let found: Vec<u32> = best.sorted(query).iter().map(|key| *key as u32).collect();
                 assert_eq!(found, expected, "k = {k}, query {query}");

@@ -9,9 +9,10 @@
 //! **What is unsafe here.** Loads and stores, which all go through references to arrays of one register's
 //! size, so that they cannot leave them; and nothing else: the instructions are those that the functions enable.
 
-use super::blocks::{Blocks, Collect, LANES, Lane, Room};
+use super::blocks::{Blocks, Collect, LANES, Room};
 use super::coarse::{Asked, Coarse, Coded, steps};
-use super::near::{Bound, bisect, most};
+use super::near::{Bound, bisect, bisect_bits, most};
+use super::rows::{PIECE, Rows};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -101,47 +102,54 @@ pub(super) fn distances<const Q: usize>(
     }
 }
 
-/// [`Blocks::scan_some`]. Four blocks at once: the sums of one wait for each other.
+/// [`Rows::distances`]: four dimensions of sixteen pairs become four registers of one dimension each.
 #[target_feature(enable = "avx512f,popcnt")]
-pub(super) fn scan_some(
-    points: &Blocks,
-    query: &[f32],
-    blocks: &[u32],
-    threshold: f32,
-    q: usize,
-    found: &mut impl Collect,
-) {
-    let mut bar = _mm512_set1_ps(threshold);
-    let (fours, rest) = blocks.as_chunks::<4>();
-    for four in fours {
-        let mut lanes: [&[Lane]; 4] = [&[]; 4];
-        for i in 0..4 {
-            lanes[i] = &points.block(four[i] as usize)[..query.len()];
+pub(super) fn distances_to(
+    points: &Rows,
+    queries: &Rows,
+    asked: &[u32; LANES],
+    slots: &[u32; LANES],
+) -> [f32; LANES] {
+    let mut pairs: [(&[[f32; PIECE]], &[[f32; PIECE]]); LANES] = [(&[], &[]); LANES];
+    for lane in 0..LANES {
+        pairs[lane] = (points.pieces_of(slots[lane]), queries.pieces_of(asked[lane]));
+    }
+    let mut sum = _mm512_setzero_ps();
+    for piece in 0..points.pieces() {
+        // Pairs 0, 4, 8 and 12 in the first, 1, 5, 9 and 13 in the second, ...
+        let mut fours = [_mm512_setzero_ps(); PIECE];
+        for lane in 0..PIECE {
+            let mut four = _mm512_castps128_ps512(apart(pairs[lane], piece));
+            four = _mm512_insertf32x4::<1>(four, apart(pairs[lane + 4], piece));
+            four = _mm512_insertf32x4::<2>(four, apart(pairs[lane + 8], piece));
+            fours[lane] = _mm512_insertf32x4::<3>(four, apart(pairs[lane + 12], piece));
         }
-        let mut sums = [_mm512_setzero_ps(); 4];
-        for (d, value) in query.iter().enumerate() {
-            let value = _mm512_set1_ps(*value);
-            for i in 0..4 {
-                let difference = _mm512_sub_ps(load(&lanes[i][d].0), value);
-                sums[i] = _mm512_fmadd_ps(difference, difference, sums[i]);
-            }
-        }
-        for i in 0..4 {
-            let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(sums[i], bar);
-            if near != 0 {
-                let kept = pack(near, sums[i], found.room(q, four[i] as usize));
-                bar = _mm512_set1_ps(found.took(q, kept));
-            }
+        let [a, b, c, d] = fours;
+        let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+        // Quarter j of register i held pair 4 j + i, and so does lane 4 j + i now.
+        let dimensions = [
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+        ];
+        // Of the zeros behind the last dimension nothing is added.
+        for difference in dimensions {
+            sum = _mm512_fmadd_ps(difference, difference, sum);
         }
     }
-    for &block in rest {
-        let [sum] = chain(points, block as usize, &[query]);
-        let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(sum, bar);
-        if near != 0 {
-            let kept = pack(near, sum, found.room(q, block as usize));
-            bar = _mm512_set1_ps(found.took(q, kept));
-        }
-    }
+    let mut out = [0.0; LANES];
+    store(sum, &mut out);
+    out
+}
+
+/// The differences of a pair in a piece.
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn apart((point, query): (&[[f32; PIECE]], &[[f32; PIECE]]), piece: usize) -> __m128 {
+    // SAFETY: four floats are read of each, which is what a piece is.
+    unsafe { _mm_sub_ps(_mm_loadu_ps(point[piece].as_ptr()), _mm_loadu_ps(query[piece].as_ptr())) }
 }
 
 /// Up to sixteen values, zeros behind them.
@@ -202,6 +210,7 @@ pub(super) fn hits<const Q: usize>(
     hits: [&mut [u32]; Q],
 ) -> [usize; Q] {
     let mut counts = [0; Q];
+    let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let mut first = [_mm512_setzero_si512(); Q];
     let (mut scales, mut limits) = ([_mm512_setzero_ps(); Q], [_mm512_setzero_ps(); Q]);
     let mut own: [&[[i8; 4]]; Q] = [&[]; Q];
@@ -231,13 +240,24 @@ pub(super) fn hits<const Q: usize>(
             near[q] = _mm512_cmp_ps_mask::<_CMP_NGT_UQ>(bound, limits[q]);
         }
         if near.iter().fold(0, |any, near| any | near) != 0 {
+            let slots = _mm512_add_epi32(_mm512_set1_epi32((block * LANES) as i32), lanes);
             for q in 0..Q {
-                hits[q][counts[q]] = block as u32;
-                counts[q] += usize::from(near[q] != 0);
+                let room = hits[q][counts[q]..].first_chunk_mut().expect(ROOM);
+                store_names(_mm512_maskz_compress_epi32(near[q], slots), room);
+                counts[q] += near[q].count_ones() as usize;
             }
         }
     }
     counts
+}
+
+const ROOM: &str = "room for a block";
+
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn store_names(names: __m512i, to: &mut [u32; LANES]) {
+    // SAFETY: sixteen integers are written, which is what there is room for.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), names) }
 }
 
 /// Values that do not exceed `bar`.
@@ -272,6 +292,12 @@ pub(super) fn bound(values: &[[f32; LANES]], k: usize) -> Bound {
         }
     }
     bisect(values, k, |bar| admitted(values, bar))
+}
+
+/// [`super::near::kth`].
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn kth(values: &[[f32; LANES]], k: usize, bar: f32) -> f32 {
+    bisect_bits(values, k, bar, |bar| admitted(values, bar))
 }
 
 /// [`super::near::keep`].

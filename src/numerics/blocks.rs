@@ -189,25 +189,6 @@ impl Blocks {
         }
     }
 
-    /// [`Blocks::scan`] of some blocks for the query `q` of `found`.
-    pub(super) fn scan_some(
-        &self,
-        set: InstructionSet,
-        query: &[f32],
-        blocks: &[u32],
-        threshold: f32,
-        q: usize,
-        found: &mut impl Collect,
-    ) {
-        assert!(query.len() == self.dims);
-        match set {
-            // SAFETY: this value exists only where the instructions do.
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => unsafe { avx512::scan_some(self, query, blocks, threshold, q, found) },
-            set => dispatch(set, ScanSome { points: self, query, blocks, threshold, q, found }),
-        }
-    }
-
     /// For each of `Q` queries the sum of its Euclidean distances (roots, not squares) to the first
     /// `filled` slots of the blocks from `first` on. Every 32 blocks the f32 partial sums go to f64.
     ///
@@ -380,29 +361,6 @@ impl<const Q: usize, F: Collect> Kernel for Scan<'_, Q, F> {
                     let kept = plain_keep(&near, self.thresholds[q], self.found.room(q, block));
                     self.thresholds[q] = self.found.took(q, kept);
                 }
-            }
-        }
-    }
-}
-
-struct ScanSome<'a, F> {
-    points: &'a Blocks,
-    query: &'a [f32],
-    blocks: &'a [u32],
-    threshold: f32,
-    q: usize,
-    found: &'a mut F,
-}
-
-impl<F: Collect> Kernel for ScanSome<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn run(mut self) {
-        for &block in self.blocks {
-            let [near] = chain(self.points.block(block as usize), &[self.query]);
-            let kept = plain_keep(&near, self.threshold, self.found.room(self.q, block as usize));
-            if kept > 0 {
-                self.threshold = self.found.took(self.q, kept);
             }
         }
     }

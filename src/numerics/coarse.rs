@@ -11,16 +11,16 @@
 //! ```
 //!
 //! and a · b is exact in integers: one instruction multiplies and adds 64 of them (AVX-512 VNNI), where a distance takes
-//! two for 16. A block in which no point can be within the threshold is left out; all others are measured as
-//! ever, so that answers do not change by a bit.
+//! two for 16. A point that cannot be within the threshold is left out; all others are measured as
+//! ever ([`super::rows`]), so that answers do not change by a bit.
 
 // The lane loops index several arrays by one constant range: zipped iterators say it worse.
 #![allow(clippy::needless_range_loop)]
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
-use super::blocks::{Blocks, Collect, LANES};
-use super::simd::{InstructionSet, Vnni};
+use super::blocks::{Blocks, LANES};
+use super::simd::Vnni;
 use std::ops::Range;
 
 /// Dimensions that one instruction takes together.
@@ -78,18 +78,11 @@ pub(super) struct Asked {
     pub(super) limit: f32,
 }
 
-/// Some blocks of a group.
-#[derive(Clone, Debug)]
-pub struct Stretch {
-    pub group: usize,
-    pub blocks: Range<usize>,
-}
-
 /// Buffers of a scan.
 #[derive(Debug, Default)]
 pub struct CoarseDesk {
     asked: [Asked; 4],
-    /// Blocks to be measured, of each query.
+    /// Slots to be measured, of each query.
     hits: [Vec<u32>; 4],
 }
 
@@ -157,23 +150,25 @@ impl Coarse {
         group
     }
 
-    /// [`Blocks::scan`] of a stretch, for the points of which these are the codes.
+    /// Of each query the slots of a group's points that may be within its threshold, in their order.
+    ///
+    /// `blocks` says which of the group's blocks can count, given lower bounds of the queries' distances from the
+    /// group's centre.
     ///
     /// # Panics
     /// When a query has not `dims` values, or `Q` is more than 4.
-    pub fn scan<const Q: usize>(
+    pub fn near<'a, const Q: usize>(
         &self,
-        points: &Blocks,
-        stretch: Stretch,
+        group: usize,
         queries: [&[f32]; Q],
         thresholds: [f32; Q],
-        desk: &mut CoarseDesk,
-        mut found: impl Collect,
-    ) {
+        blocks: impl FnOnce([f32; Q]) -> Range<usize>,
+        desk: &'a mut CoarseDesk,
+    ) -> [&'a [u32]; Q] {
         assert!(queries.iter().all(|query| query.len() == self.dims));
-        self.ask(stretch.group, queries, thresholds, &mut desk.asked);
+        let blocks = blocks(self.ask(group, queries, thresholds, &mut desk.asked));
         for hits in &mut desk.hits {
-            hits.resize(hits.len().max(stretch.blocks.len()), 0);
+            hits.resize(hits.len().max((blocks.len() + 1) * LANES), 0);
         }
         let mut room = desk.hits.iter_mut().map(Vec::as_mut_slice);
         let hits: [&mut [u32]; Q] = std::array::from_fn(|_| room.next().expect("four at the most"));
@@ -181,23 +176,21 @@ impl Coarse {
         let counts = match self.vnni {
             // SAFETY: this value exists only where the instructions do.
             #[cfg(target_arch = "x86_64")]
-            Some(_) => unsafe { avx512::hits(self, asked, stretch.blocks, hits) },
-            _ => self.hits(asked, stretch.blocks, hits),
+            Some(_) => unsafe { avx512::hits(self, asked, blocks, hits) },
+            _ => self.hits(asked, blocks, hits),
         };
-        let set = self.vnni.map_or_else(InstructionSet::detect, Vnni::set);
-        for q in 0..Q {
-            points.scan_some(set, queries[q], &desk.hits[q][..counts[q]], thresholds[q], q, &mut found);
-        }
+        std::array::from_fn(|q| &desk.hits[q][..counts[q]])
     }
 
-    /// Prepares queries for the points of a group that may be within squared distances.
+    /// Prepares queries for the points of a group that may be within squared distances. Returns lower bounds of the
+    /// queries' distances from the centre.
     fn ask<const Q: usize>(
         &self,
         group: usize,
         queries: [&[f32]; Q],
         thresholds: [f32; Q],
         asked: &mut [Asked; 4],
-    ) {
+    ) -> [f32; Q] {
         let centre = &self.centres[group * self.stride..][..self.stride];
         let Group { step, reach, error } = self.groups[group];
         let (mut farthest, mut squares, mut left) = ([0.0; Q], [0.0; Q], [0.0f32; Q]);
@@ -220,9 +213,10 @@ impl Coarse {
         let (lost, least) = (dims * f32::EPSILON, dims * f32::MIN_POSITIVE);
         // Of all that goes into a bound: a sum of `dims` terms and some ten operations, four times.
         let sums = (dims + 16.0) * 2.0 * f32::EPSILON;
-        let mut limits = [0.0; Q];
+        let (mut limits, mut apart) = ([0.0; Q], [0.0; Q]);
         for q in 0..Q {
             let own_error = left[q].sqrt() * rounding + farthest[q] * lost;
+            apart[q] = (squares[q] - least).max(0.0).sqrt() * (2.0 - rounding) - own_error;
             let radius = ((thresholds[q] + least) * rounding).sqrt() + own_error + error;
             let all = 2.0 * (reach * reach + squares[q]) + radius * radius;
             limits[q] = radius * radius - squares[q] + sums * all;
@@ -230,9 +224,10 @@ impl Coarse {
         for q in 0..Q {
             asked[q].limit = limits[q];
         }
+        apart
     }
 
-    /// The blocks with points that may count, for each query, to the front of `hits`; returns how many.
+    /// The slots of points that may count, for each query, to the front of `hits`; returns how many.
     fn hits<const Q: usize>(
         &self,
         asked: [&Asked; Q],
@@ -250,13 +245,14 @@ impl Coarse {
                         *product += pairs.map(|(code, own)| i32::from(*code) * i32::from(*own)).sum::<i32>();
                     }
                 }
-                let bounds = products.iter().zip(squares);
-                let mut bounds =
-                    bounds.map(|(dot, square)| (-(*dot as f32)).mul_add(asked[q].scale, *square));
-                // What is not a number is not beyond.
-                if !bounds.all(|bound| bound > asked[q].limit) {
-                    hits[q][counts[q]] = block as u32;
-                    counts[q] += 1;
+                for lane in 0..LANES {
+                    let bound = (-(products[lane] as f32)).mul_add(asked[q].scale, squares[lane]);
+                    // What is not a number is not beyond.
+                    let is_beyond = bound > asked[q].limit;
+                    if !is_beyond {
+                        hits[q][counts[q]] = (block * LANES + lane) as u32;
+                        counts[q] += 1;
+                    }
                 }
             }
         }

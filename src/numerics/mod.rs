@@ -17,6 +17,7 @@ pub mod near;
 pub mod newton;
 pub mod pca;
 pub mod random;
+pub mod rows;
 pub mod sample;
 pub mod scaling;
 pub mod significance;

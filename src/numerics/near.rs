@@ -46,6 +46,20 @@ fn bound_with(set: InstructionSet, values: &[[f32; LANES]], k: usize) -> Bound {
     }
 }
 
+/// The `k`-th smallest of `values`, which are not negative, to the bit; infinite when fewer are within `bar`.
+pub fn kth(values: &[[f32; LANES]], k: usize, bar: f32) -> f32 {
+    kth_with(InstructionSet::detect(), values, k, bar)
+}
+
+fn kth_with(set: InstructionSet, values: &[[f32; LANES]], k: usize, bar: f32) -> f32 {
+    match set {
+        // SAFETY: this value exists only where the instructions do.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => unsafe { avx512::kth(values, k, bar) },
+        set => dispatch(set, PlainKth { values, k, bar }),
+    }
+}
+
 /// The values that do not exceed `bar` to the front of `distances`, and their names to the front of `kept`; returns how many.
 ///
 /// # Panics
@@ -156,6 +170,57 @@ pub(super) fn bisect(values: &[[f32; LANES]], k: usize, count: impl Fn(f32) -> u
         }
     }
     Bound { value: high, within }
+}
+
+/// Bisects the bits of numbers up to `bar`, whose order is that of the numbers, until `k` values are within one.
+#[inline(always)]
+pub(super) fn bisect_bits(values: &[[f32; LANES]], k: usize, bar: f32, count: impl Fn(f32) -> usize) -> f32 {
+    let mut within = count(bar);
+    if within < k {
+        return f32::INFINITY;
+    }
+    // In most searches the nearest k are not nearer than half of the last.
+    let (mut low, mut high) = ((bar / 4.0).to_bits(), bar.to_bits());
+    if count(f32::from_bits(low)) >= k {
+        (low, high) = (0, low);
+        within = count(f32::from_bits(high));
+        if count(0.0) >= k {
+            return 0.0;
+        }
+    }
+    while within != k && high - low > 1 {
+        let middle = low.midpoint(high);
+        let inside = count(f32::from_bits(middle));
+        if inside < k {
+            low = middle;
+        } else {
+            (high, within) = (middle, inside);
+        }
+    }
+    let bar = f32::from_bits(high);
+    let mut largest = [0.0f32; LANES];
+    for values in values {
+        for lane in 0..LANES {
+            let is_larger = values[lane] <= bar && values[lane] > largest[lane];
+            largest[lane] = if is_larger { values[lane] } else { largest[lane] };
+        }
+    }
+    largest.iter().fold(0.0, |most, value| if *value > most { *value } else { most })
+}
+
+struct PlainKth<'a> {
+    values: &'a [[f32; LANES]],
+    k: usize,
+    bar: f32,
+}
+
+impl Kernel for PlainKth<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
+        bisect_bits(self.values, self.k, self.bar, |bar| admitted(self.values, bar))
+    }
 }
 
 struct PlainBound<'a> {

@@ -54,13 +54,6 @@ impl Vnni {
         let found = false;
         found.then_some(Self(()))
     }
-
-    pub(super) fn set(self) -> InstructionSet {
-        #[cfg(target_arch = "x86_64")]
-        return InstructionSet::Avx512;
-        #[cfg(not(target_arch = "x86_64"))]
-        InstructionSet::Portable
-    }
 }
 
 /// A loop to compile once for every instruction set: the same arithmetic on more values at once, so the

@@ -1,15 +1,14 @@
-//! A search in cells: centroids ranked, queries brought into the order of their cells, cells scanned.
+//! A search in cells: queries brought into the order of their cells, cells ranked, cells scanned.
 
-use super::Cells;
+use super::pending::{Measured, Pending};
+use super::{Cells, Codes, MOST_EFFORT, below, reach};
 use crate::neighbours::index::{NeighbourIndex, Neighbours};
-use crate::neighbours::nearest::{Finds, Nearest};
-use crate::numerics::blocks::{Blocks, LANES, VACANT};
-use crate::numerics::coarse::{CoarseDesk, Stretch};
+use crate::neighbours::nearest::{Finds, Nearest, distance_of};
+use crate::numerics::blocks::{self, Blocks, LANES, VACANT};
+use crate::numerics::coarse::CoarseDesk;
 use crate::numerics::near;
+use crate::numerics::rows::Rows;
 use std::ops::Range;
-
-/// Cells that are ranked at once, which bounds the ranks to 16 MB.
-const RANKED: usize = 1 << 21;
 
 /// Queries that are put in order at once.
 const ORDERED: usize = 1 << 15;
@@ -17,29 +16,28 @@ const ORDERED: usize = 1 << 15;
 /// Queries that are answered together: more share more cells, fewer leave more of the second-level cache to them.
 const BATCH: usize = 2048;
 
-/// More blocks than a cell has.
-const WHOLE: u32 = u32::MAX;
+/// Cells of the first stage after the nearest one.
+const STAGE: usize = 2;
 
-/// Points that a query has met, in multiples of k, before the next ones are scanned coarsely: then a quarter of the
-/// blocks has a point among the nearest so far (32 and 128 were no better).
-const COARSE: usize = 64;
+/// Fewer queries than this are not worth a block of them.
+const FEW: usize = 8;
 
 /// Buffers of a search: some megabytes.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     /// Distances of four queries from all points of a cell, or from all centroids.
     distances: [Vec<[f32; LANES]>; 4],
+    gaps: Vec<[f32; LANES]>,
     /// The cells of the centroids' slots.
     names: Vec<[u32; LANES]>,
     near: Vec<f32>,
     near_names: Vec<u32>,
     keys: Vec<u64>,
-    ranks: Vec<u64>,
-    /// Cell, query, and how many of the cell's blocks, where a query wants a cell.
-    wanted: Vec<(u32, u32, u32)>,
+    /// Cell and query, where a query wants a cell.
+    wanted: Vec<(u32, u32)>,
     /// Where the queries of each cell end among `queries`.
     ends: Vec<u32>,
-    queries: Vec<(u32, u32)>,
+    queries: Vec<u32>,
     coarse: CoarseDesk,
     batch: Batch,
 }
@@ -55,27 +53,20 @@ impl Desk {
         out: &mut Neighbours,
     ) {
         self.prepare(cells);
-        let (dims, count) = (cells.dims(), queries.len() / cells.dims());
-        out.resize(count);
-        let at_once = (RANKED / cells.probes).clamp(1, ORDERED);
-        for first in (0..count).step_by(at_once) {
-            let some = first..(first + at_once).min(count);
-            let ranks = self.ranks(cells, &queries[some.start * dims..some.end * dims]);
+        let dims = cells.dims();
+        out.resize(queries.len() / dims);
+        for (some, queries) in queries.chunks(ORDERED * dims).enumerate() {
+            let first = some * ORDERED;
             // Neighbours in this order want the same cells, which are then in a cache.
-            let mut order: Vec<(u32, u32)> = ranks
-                .chunks_exact(cells.probes)
-                .zip(0..)
-                .map(|(ranks, query)| (ranks[0] as u32, query))
-                .collect();
+            let mut order: Vec<(u32, u32)> = self.nearest(cells, queries).into_iter().zip(0..).collect();
             order.sort_unstable();
             for some in order.chunks(BATCH) {
                 let mut batch = std::mem::take(&mut self.batch);
-                batch.clear();
-                for &(_, query) in some {
-                    let query = query as usize;
-                    batch.queries.extend_from_slice(&queries[(first + query) * dims..][..dims]);
-                    batch.ranks.extend_from_slice(&ranks[query * cells.probes..][..cells.probes]);
-                    batch.exclude.extend(exclude.map(|exclude| exclude[first + query]));
+                batch.clear(dims);
+                for &(cell, query) in some {
+                    batch.queries.push(&queries[query as usize * dims..][..dims]);
+                    batch.cells.push(cell);
+                    batch.exclude.extend(exclude.map(|exclude| exclude[first + query as usize]));
                 }
                 batch.best.reset(some.len(), k, exclude.map(|_| &batch.exclude[..]));
                 batch.run(cells, self);
@@ -84,64 +75,56 @@ impl Desk {
                 }
                 self.batch = batch;
             }
-            self.ranks = ranks;
         }
     }
 
     fn prepare(&mut self, cells: &Cells) {
-        let slots = cells.centroids.blocks() * LANES;
+        let blocks = cells.centroids.blocks();
         if self.near.is_empty() {
             let mut names: Vec<u32> = (0..cells.cells() as u32).collect();
-            names.resize(slots, VACANT);
+            names.resize(blocks * LANES, VACANT);
             self.names = names.as_chunks().0.to_vec();
-            self.near.resize(slots + LANES, 0.0);
-            self.near_names.resize(slots + LANES, VACANT);
+            self.gaps.resize(blocks, [0.0; LANES]);
+            self.near.resize((blocks + 1) * LANES, 0.0);
+            self.near_names.resize((blocks + 1) * LANES, VACANT);
             self.ends.resize(cells.cells(), 0);
         }
     }
 
-    /// For each query its `probes` nearest cells as distance and cell in one integer, the nearest ones
-    /// of every stage before those of the next; the order inside a stage does not matter.
-    fn ranks(&mut self, cells: &Cells, queries: &[f32]) -> Vec<u64> {
-        let dims = cells.dims();
-        let mut ranks = std::mem::take(&mut self.ranks);
-        ranks.clear();
-        for four in queries.chunks(4 * dims) {
-            // Fewer than four at the end take no less time than four.
-            let rows: [&[f32]; 4] =
-                std::array::from_fn(|q| four.get(q * dims..(q + 1) * dims).unwrap_or(&four[..dims]));
-            self.measure(rows, &cells.centroids, 0..cells.centroids.blocks());
-            for q in 0..four.len() / dims {
-                self.rank(cells, q, cells.probes);
-                let mut end = cells.probes;
-                if end < self.keys.len() {
-                    self.keys.select_nth_unstable(end);
+    /// The nearest cell of each query.
+    fn nearest(&mut self, cells: &Cells, queries: &[f32]) -> Vec<u32> {
+        let (dims, count) = (cells.dims(), queries.len() / cells.dims());
+        let (mut labels, mut squares) = (vec![0; count], vec![0.0; count]);
+        if count >= FEW {
+            blocks::nearest(&cells.middles, dims, queries, &mut labels, &mut squares);
+            return labels;
+        }
+        for (label, row) in labels.iter_mut().zip(queries.chunks_exact(dims)) {
+            self.measure([row], &cells.centroids, 0..cells.centroids.blocks());
+            let squares = &self.distances[0].as_flattened()[..cells.cells()];
+            for (cell, square) in squares.iter().enumerate() {
+                if *square < squares[*label as usize] {
+                    *label = cell as u32;
                 }
-                // Stages end after 1, 3, 7, 15 … cells; the largest such end below this one comes next.
-                while end > 1 {
-                    let cut = (1 << end.ilog2()) - 1;
-                    self.keys[..end].select_nth_unstable(cut);
-                    end = cut;
-                }
-                ranks.extend_from_slice(&self.keys[..cells.probes]);
             }
         }
-        ranks
+        labels
     }
 
-    /// The cells nearest to query `q` of those that were measured, at least `probes` of them, into `keys`.
-    fn rank(&mut self, cells: &Cells, q: usize, probes: usize) {
-        let bar = match probes < cells.cells() {
-            true => near::bound(&self.distances[q], probes).value,
-            false => f32::INFINITY,
-        };
-        let count = near::keep(&self.distances[q], &self.names, bar, &mut self.near, &mut self.near_names);
+    /// Adds to `ranks` the cells other than `nearest` that may have points within `reach` of query `q` of those that were
+    /// measured against the centroids, as lower bound and cell in one integer, in their order.
+    fn rank(&mut self, cells: &Cells, q: usize, nearest: u32, reach: f32, ranks: &mut Vec<u64>) {
+        cells.bounds.gaps(&self.distances[q], nearest as usize, &mut self.gaps);
+        let count = near::keep(&self.gaps, &self.names, reach, &mut self.near, &mut self.near_names);
         let near = self.near.iter().zip(&self.near_names).take(count);
         self.keys.clear();
         self.keys.extend(
-            near.filter(|(_, cell)| **cell != VACANT)
-                .map(|(distance, cell)| u64::from(distance.to_bits()) << 32 | u64::from(*cell)),
+            near.filter(|(_, cell)| **cell != VACANT && **cell != nearest)
+                .map(|(gap, cell)| u64::from(gap.to_bits()) << 32 | u64::from(*cell)),
         );
+        let first = ranks.len();
+        ranks.resize(first + self.keys.len(), 0);
+        near::sort(&self.keys, &mut ranks[first..]);
     }
 
     /// The distances of some queries from all points of some blocks.
@@ -158,145 +141,193 @@ impl Desk {
     /// Brings what is wanted into the order of cells.
     fn order(&mut self) {
         self.ends.fill(0);
-        for &(cell, ..) in &self.wanted {
+        for &(cell, _) in &self.wanted {
             self.ends[cell as usize] += 1;
         }
         let mut total = 0;
         for end in &mut self.ends {
             (total, *end) = (total + *end, total);
         }
-        self.queries.resize(self.wanted.len(), (0, 0));
-        for &(cell, query, blocks) in &self.wanted {
+        self.queries.resize(self.wanted.len(), 0);
+        for &(cell, query) in &self.wanted {
             let end = &mut self.ends[cell as usize];
-            self.queries[*end as usize] = (query, blocks);
+            self.queries[*end as usize] = query;
             *end += 1;
         }
     }
 }
 
-/// How a cell is scanned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scan {
-    /// For queries that have no candidates.
-    First,
-    /// Every distance is worked out.
-    Next,
-    /// Most points are too far, and left out.
-    Coarse,
-}
-
 /// Some queries on their way through the cells, side by side.
 #[derive(Debug, Default)]
 struct Batch {
-    queries: Vec<f32>,
-    ranks: Vec<u64>,
+    queries: Rows,
+    /// The nearest cell of each query, rising.
+    cells: Vec<u32>,
     exclude: Vec<u32>,
     best: Nearest,
+    pending: Pending,
+    /// The other cells of each query, nearest first.
+    ranks: Vec<u64>,
+    ends: Vec<u32>,
+    /// Queries that may want more cells.
+    open: Vec<u32>,
 }
 
 impl Batch {
-    fn clear(&mut self) {
-        self.queries.clear();
-        self.ranks.clear();
+    fn clear(&mut self, dims: usize) {
+        self.queries.reset(dims);
+        self.cells.clear();
         self.exclude.clear();
     }
 
     fn run(&mut self, cells: &Cells, desk: &mut Desk) {
-        let probes = cells.probes;
-        let count = self.queries.len() / cells.dims();
-        // In stages of 1, 2, 4, 8 … cells: the first gives each query a threshold, which lets the next
-        // ones skip cells. Inside a stage the order is by cell, so that queries share scans.
-        let (mut from, mut stage) = (0, 1);
-        while from < probes {
-            let to = (from + stage).min(probes);
-            let scan = match from {
-                0 => Scan::First,
-                _ if from * cells.len > COARSE * self.best.k() * cells.cells() => Scan::Coarse,
-                _ => Scan::Next,
-            };
+        self.begin(cells, desk);
+        self.rank(cells, desk);
+        let mut open = std::mem::take(&mut self.open);
+        open.clear();
+        open.extend(0..self.cells.len() as u32);
+        // In stages of 2, 4, 8 … cells: each lowers what a cell of the next must be within. Inside a stage the order is by
+        // cell, so that queries share scans.
+        let (mut from, mut stage) = (0, STAGE);
+        while !open.is_empty() {
             desk.wanted.clear();
-            for query in 0..count {
-                let worst = cells.worst(self.best.least_threshold(query));
-                let ranks = &self.ranks[query * probes..][..probes];
-                let needed = ranks[from..to].iter().filter(|&&key| !cells.is_beyond(ranks[0], key, worst));
-                let wanted = needed.map(|&key| {
-                    // Few are left out of the nearest cells.
-                    let blocks = if scan == Scan::Coarse { cells.reached(key, worst) } else { WHOLE };
-                    (key as u32, query as u32, blocks)
-                });
-                desk.wanted.extend(wanted);
-            }
+            open.retain(|&query| {
+                let ranks =
+                    &self.ranks[self.ends[query as usize] as usize..self.ends[query as usize + 1] as usize];
+                let next = &ranks[from.min(ranks.len())..(from + stage).min(ranks.len())];
+                if next.is_empty() {
+                    return false;
+                }
+                let reach = reach_of(&mut self.best, cells, query as usize);
+                let wanted = next.iter().take_while(|rank| distance_of(**rank) <= reach);
+                let before = desk.wanted.len();
+                desk.wanted.extend(wanted.map(|rank| (*rank as u32, query)));
+                desk.wanted.len() > before
+            });
             desk.order();
             let queries = std::mem::take(&mut desk.queries);
+            let is_near = from == 0;
             let mut begin = 0;
             for cell in 0..cells.cells() {
                 let end = desk.ends[cell] as usize;
                 let (fours, rest) = queries[begin..end].as_chunks::<4>();
-                fours.iter().for_each(|four| self.visit(cells, cell, *four, scan, desk));
+                fours.iter().for_each(|four| self.visit(cells, cell, *four, is_near, desk));
                 let (twos, rest) = rest.as_chunks::<2>();
-                twos.iter().for_each(|two| self.visit(cells, cell, *two, scan, desk));
-                rest.iter().for_each(|one| self.visit(cells, cell, [*one], scan, desk));
+                twos.iter().for_each(|two| self.visit(cells, cell, *two, is_near, desk));
+                rest.iter().for_each(|one| self.visit(cells, cell, [*one], is_near, desk));
+                if let Some(codes) = &cells.codes {
+                    let measured =
+                        Measured { rows: &codes.rows, positions: &cells.positions, queries: &self.queries };
+                    self.pending.measure(measured, &mut self.best);
+                }
                 begin = end;
             }
             desk.queries = queries;
-            (from, stage) = (to, stage * 2);
+            (from, stage) = (from + stage, stage * 2);
         }
-        for query in 0..count {
-            if !self.best.is_full(query, cells.len) {
-                self.go_on(cells, query, desk);
-            }
+        self.open = open;
+    }
+
+    /// Every query in its nearest cell.
+    fn begin(&mut self, cells: &Cells, desk: &mut Desk) {
+        let labels = std::mem::take(&mut self.cells);
+        let mut first = 0;
+        for some in labels.chunk_by(|a, b| a == b) {
+            let cell = some[0] as usize;
+            let queries = first..first + some.len();
+            let fours = queries.clone().step_by(4).filter(|query| query + 4 <= queries.end);
+            fours.for_each(|query| {
+                self.visit_first(cells, cell, [query, query + 1, query + 2, query + 3], desk)
+            });
+            let rest = queries.end - some.len() % 4..queries.end;
+            rest.for_each(|query| self.visit_first(cells, cell, [query], desk));
+            first = queries.end;
+        }
+        self.cells = labels;
+    }
+
+    fn visit_first<const Q: usize>(
+        &mut self,
+        cells: &Cells,
+        cell: usize,
+        queries: [usize; Q],
+        desk: &mut Desk,
+    ) {
+        let blocks = cells.firsts[cell]..cells.firsts[cell + 1];
+        let positions = cells.positions[blocks.start * LANES..blocks.end * LANES].as_chunks().0;
+        desk.measure(queries.map(|query| self.queries.point(query)), &cells.points, blocks);
+        for (query, distances) in queries.into_iter().zip(&desk.distances) {
+            self.best.begin(query, distances, positions);
         }
     }
 
-    /// Scans a cell for queries, for which it may be the first.
+    /// The other cells that each query may want.
+    fn rank(&mut self, cells: &Cells, desk: &mut Desk) {
+        let (mut ranks, queries) = (std::mem::take(&mut self.ranks), std::mem::take(&mut self.queries));
+        ranks.clear();
+        self.ends.clear();
+        self.ends.push(0);
+        for first in (0..self.cells.len()).step_by(4) {
+            let (count, centroids) = ((self.cells.len() - first).min(4), 0..cells.centroids.blocks());
+            match count {
+                1 => desk.measure([queries.point(first)], &cells.centroids, centroids),
+                // Fewer than four at the end take no less time than four.
+                _ => {
+                    let row = |q: usize| queries.point(first + q.min(count - 1));
+                    desk.measure::<4>(std::array::from_fn(row), &cells.centroids, centroids);
+                }
+            }
+            for q in 0..count {
+                let query = first + q;
+                let reach = reach_of(&mut self.best, cells, query);
+                desk.rank(cells, q, self.cells[query], reach, &mut ranks);
+                self.ends.push(ranks.len() as u32);
+            }
+        }
+        (self.ranks, self.queries) = (ranks, queries);
+    }
+
+    /// Scans a cell for queries that have met others.
     fn visit<const Q: usize>(
         &mut self,
         cells: &Cells,
         cell: usize,
-        wanted: [(u32, u32); Q],
-        scan: Scan,
+        wanted: [u32; Q],
+        is_near: bool,
         desk: &mut Desk,
     ) {
         let dims = cells.dims();
-        let queries = wanted.map(|(query, _)| query as usize);
-        let rows = queries.map(|query| &self.queries[query * dims..][..dims]);
-        let most = wanted.iter().fold(0, |most, (_, blocks)| most.max(*blocks));
-        let blocks = cells.firsts[cell]..(cells.firsts[cell] + most as usize).min(cells.firsts[cell + 1]);
-        let positions = &cells.positions;
-        if scan == Scan::First {
-            let positions = positions[blocks.start * LANES..blocks.end * LANES].as_chunks().0;
-            desk.measure(rows, &cells.points, blocks);
-            for (query, distances) in queries.into_iter().zip(&desk.distances) {
-                self.best.begin(query, distances, positions);
-            }
-        } else {
-            let thresholds = queries.map(|query| self.best.threshold(query));
-            let finds = Finds { best: &mut self.best, positions, queries };
-            match &cells.coarse {
-                Some(coarse)
-                    if scan == Scan::Coarse
-                        && thresholds.iter().all(|threshold| *threshold < f32::INFINITY) =>
-                {
-                    let stretch = Stretch { group: cell, blocks };
-                    coarse.scan(&cells.points, stretch, rows, thresholds, &mut desk.coarse, finds);
+        let queries = wanted.map(|query| query as usize);
+        let rows = queries.map(|query| self.queries.point(query));
+        let thresholds = queries.map(|query| self.best.threshold(query));
+        let blocks = |apart: [f32; Q]| {
+            let reached = apart.into_iter().zip(thresholds);
+            let reached = reached.map(|(apart, square)| cells.reached(cell, apart, reach(square, dims)));
+            cells.firsts[cell]..cells.firsts[cell] + reached.fold(0, usize::max)
+        };
+        match &cells.codes {
+            Some(Codes { coarse, rows: all })
+                if !is_near && thresholds.iter().all(|square| *square < f32::INFINITY) =>
+            {
+                let near = coarse.near(cell, rows, thresholds, blocks, &mut desk.coarse);
+                for q in 0..Q {
+                    let measured =
+                        Measured { rows: all, positions: &cells.positions, queries: &self.queries };
+                    self.pending.add(queries[q], near[q], measured, &mut self.best);
                 }
-                _ => cells.points.scan(rows, blocks, thresholds, finds),
+            }
+            _ => {
+                let apart = rows.map(|row| below(cells.centroids.distance(row, cell), dims).sqrt() as f32);
+                let finds = Finds { best: &mut self.best, positions: &cells.positions, queries };
+                cells.points.scan(rows, blocks(apart.map(f32::next_down)), thresholds, finds);
             }
         }
     }
+}
 
-    /// The probed cells held fewer than `k` points: on to the next nearest until there are enough.
-    fn go_on(&mut self, cells: &Cells, query: usize, desk: &mut Desk) {
-        let dims = cells.dims();
-        desk.measure([&self.queries[query * dims..][..dims]], &cells.centroids, 0..cells.centroids.blocks());
-        desk.rank(cells, 0, cells.cells());
-        desk.keys.sort_unstable();
-        for place in cells.probes..desk.keys.len() {
-            if self.best.is_full(query, cells.len) {
-                return;
-            }
-            let cell = desk.keys[place] as u32 as usize;
-            self.visit(cells, cell, [(query as u32, WHOLE)], Scan::Next, desk);
-        }
-    }
+/// What the cells of a query's next stage must be within. It must not depend on anything but points, query and effort, so it is
+/// a share of a distance that does not.
+fn reach_of(best: &mut Nearest, cells: &Cells, query: usize) -> f32 {
+    let share = cells.effort as f32 / MOST_EFFORT as f32;
+    share * reach(best.settle(query), cells.dims())
 }

@@ -79,3 +79,22 @@ fn integers_are_sorted_at_every_length_on_every_instruction_set() {
         }
     }
 }
+
+#[test]
+fn the_kth_is_exact_on_every_instruction_set() {
+    for blocks in [1, 2, 5, 40] {
+        let values = distances(blocks, 20 + blocks as u64);
+        let mut sorted = values.as_flattened().to_vec();
+        sorted.sort_by(f32::total_cmp);
+        for (k, set) in (1..=sorted.len()).flat_map(|k| InstructionSet::available().map(move |set| (k, set)))
+        {
+            for bar in [sorted[k - 1], sorted[k - 1] * 1.5, f32::INFINITY] {
+                assert_eq!(kth_with(set, &values, k, bar), sorted[k - 1], "{set:?}, {k} of {blocks} blocks");
+            }
+            if sorted[k - 1] > 0.0 {
+                let less = sorted[k - 1].next_down();
+                assert_eq!(kth_with(set, &values, k, less), f32::INFINITY, "{set:?}, {k} of {blocks} blocks");
+            }
+        }
+    }
+}
