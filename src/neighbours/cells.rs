@@ -2,16 +2,18 @@
 //!
 //! An inverted file (Jégou, Douze, Schmid 2011, "Product quantization for nearest neighbor search",
 //! section IV): √n cells trained on a sample, points stored cell by cell in blocks, all centroids ranked for a
-//! query, `probes` cells scanned (`search`). What makes it fast:
+//! query, the nearest one scanned, and then those that may matter (`search`). What makes it fast:
 //!
+//! - how many cells are probed depends on the query, as in SPANN (Chen et al. 2021, "SPANN: Highly-efficient
+//!   billion-scale approximate nearest neighbor search"): those in which a point can be within a share, the effort, of
+//!   the distance of the k-th nearest so far (`bounds`); of all of that distance with the greatest effort;
 //! - queries that want the same cell scan it together, four at a time;
-//! - a cell is skipped when the triangle inequality says that no point of it can be among the nearest, and so are
-//!   its inner points, which are stored last;
-//! - of a query that has met many points, further ones are first compared in a byte a dimension
-//!   ([`crate::numerics::coarse`]).
+//! - inner points of a cell, which are stored last, are skipped where the triangle inequality says so;
+//! - after the first stage points are first compared in a byte a dimension ([`crate::numerics::coarse`]), and what that
+//!   leaves is measured point by point ([`crate::numerics::rows`]).
 //!
-//! All of these leave out only what is certainly too far, with room for rounding, so that with all cells probed the
-//! answers equal exact search bit for bit.
+//! What decides which cells are probed is the same on every machine. All else leaves out only what is certainly too far, with room
+//! for rounding, so that with the greatest effort the answers equal exact search bit for bit.
 //!
 //! The segments of the customers were tried as cells and are too coarse: a pool of the best customers
 //! can lie in two of them.
@@ -66,11 +68,11 @@ struct Codes {
 }
 
 impl Cells {
-    /// Divides row-major points of `dims` columns into at most √n cells, or `cells` if given; probes
-    /// all of them until told otherwise.
+    /// Divides row-major points of `dims` columns into at most √n cells, or `cells` if given; exact
+    /// until told otherwise.
     ///
-    /// Cost: n × cells distances and a few k-means iterations over 128 rows a cell. Memory: the pool once
-    /// more while it builds, then the pool, dims + 4 bytes a point where there are codes, and 4 × cells² bytes. The
+    /// Cost: twice n × cells distances and a few k-means iterations over 128 rows a cell. Memory: the pool once
+    /// more while it builds, then the pool, where there are codes the pool again and dims + 4 bytes a point, and 8 × cells² bytes. The
     /// same bits on any number of threads.
     /// √n is where 0.95 and 0.99 recall are fastest (200,000 and 1,000,000 × 16; 2 √n costs a tenth, and
     /// a fifth of the lookups a second when all cells are probed).
