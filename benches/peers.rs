@@ -210,7 +210,7 @@ fn encode(task: &Encode, threads: usize) -> Result<Value, Failure> {
             files.iter().enumerate().map(|(number, path)| (table.as_str(), number, path))
         })
         .collect();
-    let folder = RunFolder::Local { root: task.out.clone() };
+    let folder = RunFolder::scratch(task.out.clone());
     let next = AtomicUsize::new(0);
     let done = on_threads(threads, || {
         let (mut seconds, mut rows, mut bytes) = (0.0, 0, 0);

@@ -74,7 +74,7 @@ impl Setting {
             config,
             engine,
             scratch: Scratch::temporary().expect("scratch"),
-            folder: RunFolder::Local { root: dir.join("run") },
+            folder: RunFolder::scratch(dir.join("run")),
         }
     }
 

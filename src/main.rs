@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // A lookup is over before that pays.
     if !matches!(cli.command, Command::Lookup(_)) {
-        packwise::engine::allocator::give_back_at_once();
+        packwise::engine::allocator::give_back_soon();
     }
     match commands::dispatch(&cli) {
         Ok(code) => ExitCode::from(code),

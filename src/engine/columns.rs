@@ -4,8 +4,9 @@
 //! cleared by the kernel for every batch. These lend their values to an Arrow array and take the memory
 //! back when the batch is written.
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, NullBufferBuilder, PrimitiveArray};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, NullBufferBuilder, PrimitiveArray, StringArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::error::ArrowError;
 use std::sync::Arc;
 
 /// A column of numbers. Memory: its rows, kept until it is dropped.
@@ -53,11 +54,13 @@ impl<T: ArrowPrimitiveType> Column<T> {
         self.values.is_empty()
     }
 
+    #[inline]
     pub fn push(&mut self, value: T::Native) {
         self.values.push(value);
         self.nulls.append_non_null();
     }
 
+    #[inline]
     pub fn push_option(&mut self, value: Option<T::Native>) {
         self.values.push(value.unwrap_or_default());
         self.nulls.append(value.is_some());
@@ -72,11 +75,95 @@ impl<T: ArrowPrimitiveType> Column<T> {
     }
 }
 
+/// A column of text without nulls. Memory: its bytes and 4 a row, kept until it is dropped.
+#[derive(Default)]
+pub struct Texts {
+    bytes: Vec<u8>,
+    /// Where each begins, and the last ends; nothing while there are none.
+    offsets: Vec<i32>,
+    /// Not taken back yet: who writes them may hold the last one until the next comes.
+    lent: Vec<StringArray>,
+}
+
+impl Texts {
+    pub fn push(&mut self, text: &str) {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.offsets.push(self.bytes.len() as i32);
+    }
+
+    /// The rows as an array; the column is empty afterwards. An error beyond 2 GiB.
+    pub fn lend(&mut self) -> Result<StringArray, ArrowError> {
+        let mut offsets = std::mem::take(&mut self.offsets);
+        if offsets.is_empty() {
+            offsets.push(0);
+        }
+        if offsets.windows(2).any(|pair| pair[0] > pair[1]) {
+            return Err(ArrowError::OffsetOverflowError(self.bytes.len()));
+        }
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        let array = StringArray::try_new(offsets, Buffer::from(std::mem::take(&mut self.bytes)), None)?;
+        self.lent.push(array.clone());
+        Ok(array)
+    }
+
+    /// Takes the memory back from an array that nobody else holds any more.
+    pub fn take_back(&mut self) {
+        for array in std::mem::take(&mut self.lent) {
+            let (offsets, bytes, _) = array.into_parts();
+            match bytes.into_vec::<u8>() {
+                Ok(mut bytes) => {
+                    bytes.clear();
+                    self.bytes = bytes;
+                    if let Ok(mut offsets) = offsets.into_inner().into_inner().into_vec::<i32>() {
+                        offsets.clear();
+                        self.offsets = offsets;
+                    }
+                }
+                Err(held) => self.lent.extend(StringArray::try_new(offsets, held, None)),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::Array;
     use arrow::datatypes::Int64Type;
+
+    #[test]
+    fn texts_come_back_empty() {
+        let mut texts = Texts::default();
+        for _ in 0..2 {
+            texts.push("one");
+            texts.push("");
+            texts.push("zwei");
+            let array = texts.lend().unwrap();
+            assert_eq!(array.iter().flatten().collect::<Vec<_>>(), ["one", "", "zwei"]);
+            let lent = array.values().as_ptr();
+            drop(array);
+            texts.take_back();
+            assert_eq!((texts.bytes.as_ptr(), texts.bytes.len(), texts.offsets.len()), (lent, 0, 0));
+        }
+        assert_eq!(texts.lend().unwrap().len(), 0);
+        // Held by somebody else until the next is lent: two take turns.
+        let mut held = None;
+        let mut places = Vec::new();
+        for _ in 0..6 {
+            texts.push("held");
+            let array = texts.lend().unwrap();
+            places.push(array.values().as_ptr() as usize);
+            held.replace(array);
+            texts.take_back();
+            assert_eq!(texts.lent.len(), 1);
+        }
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 2);
+    }
 
     #[test]
     fn memory_comes_back_and_values_do_not() {

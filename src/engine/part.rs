@@ -6,10 +6,12 @@
 //! `part/customer.rs`.
 
 pub mod customer;
+mod durable;
 mod encode;
 mod storage;
 mod writer;
 
+use self::durable::Disk;
 use super::input::Input;
 use super::location::{InputFile, Location};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -23,13 +25,14 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 pub use writer::PartWriter;
 
-/// Rows of a batch when a part is read back.
-pub const BATCH_ROWS: usize = 16_384;
+/// Most rows of a batch when a part is read back: nearly every part is one, which spares putting batches together.
+pub const BATCH_ROWS: usize = 1 << 18;
 
 /// Why a part cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +72,30 @@ pub struct PartFile {
 /// The folder of one run, on local disk or in an object store.
 #[derive(Debug, Clone)]
 pub enum RunFolder {
-    Local { root: PathBuf },
+    Local { root: PathBuf, disk: Disk },
     Remote { store: Arc<dyn ObjectStore>, prefix: StorePath, staging: PathBuf, runtime: Handle },
 }
 
 impl RunFolder {
+    /// A local folder of files that are published: [`RunFolder::settle`] waits until they are on the disk.
+    pub fn durable(root: PathBuf) -> Self {
+        Self::Local { root, disk: Disk::durable() }
+    }
+
+    /// A local folder of files that nobody misses after a loss of power.
+    pub fn scratch(root: PathBuf) -> Self {
+        Self::Local { root, disk: Disk::scratch() }
+    }
+
+    /// Waits until all files that were written are where a loss of power does not take them; to be called before a
+    /// manifest names them.
+    pub fn settle(&self) -> Result<(), PartError> {
+        match self {
+            Self::Local { disk, .. } => disk.settle(),
+            Self::Remote { .. } => Ok(()),
+        }
+    }
+
     /// Writes a small file whole.
     pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<PartFile, PartError> {
         let file = PartFile {
@@ -84,7 +106,7 @@ impl RunFolder {
             customers: None,
         };
         match self {
-            Self::Local { root } => {
+            Self::Local { root, disk } => {
                 let path = root.join(name);
                 let fail = |source: std::io::Error| PartError::Write {
                     path: path.display().to_string(),
@@ -93,7 +115,9 @@ impl RunFolder {
                 if let Some(parent) = path.parent() {
                     std::fs::create_dir_all(parent).map_err(fail)?;
                 }
-                std::fs::write(&path, bytes).map_err(fail)?;
+                let mut file = File::create(&path).map_err(fail)?;
+                file.write_all(&bytes).map_err(fail)?;
+                disk.later(file, &path)?;
             }
             Self::Remote { store, prefix, runtime, .. } => {
                 let path = remote_path(prefix, name);
@@ -109,7 +133,7 @@ impl RunFolder {
     /// whole or not at all, by its size.
     pub fn holds(&self, part: &PartFile) -> bool {
         match self {
-            Self::Local { root } => {
+            Self::Local { root, .. } => {
                 let mut hash = blake3::Hasher::new();
                 let read =
                     File::open(root.join(&part.path)).and_then(|file| hash.update_reader(file).map(drop));
@@ -125,7 +149,7 @@ impl RunFolder {
     /// anywhere, is refused.
     pub fn published(&self, part: &PartFile) -> Result<InputFile, PartError> {
         let file = self.file(part);
-        if let (Self::Local { root }, Location::Local(path)) = (self, &file.location) {
+        if let (Self::Local { root, .. }, Location::Local(path)) = (self, &file.location) {
             let is_link = |path: &std::path::Path| path.is_symlink();
             let inside = path.ancestors().take_while(|folder| folder.starts_with(root));
             if let Some(link) = inside.into_iter().find(|path| is_link(path)) {
@@ -138,7 +162,7 @@ impl RunFolder {
     /// The file behind a manifest's entry.
     pub fn file(&self, part: &PartFile) -> InputFile {
         let location = match self {
-            Self::Local { root } => Location::Local(root.join(&part.path)),
+            Self::Local { root, .. } => Location::Local(root.join(&part.path)),
             Self::Remote { store, prefix, .. } => {
                 Location::Remote { store: store.clone(), path: remote_path(prefix, &part.path) }
             }
@@ -217,7 +241,7 @@ impl PartReader {
         let mask = ProjectionMask::roots(builder.parquet_schema(), sorted);
         let reader = builder
             .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size((part.rows as usize).clamp(1, BATCH_ROWS))
             .build()
             .map_err(|error| fail(error.into()))?;
         Ok(Self { reader, order, path })

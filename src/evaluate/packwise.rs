@@ -5,7 +5,7 @@ use super::recommender::{Recommender, Work};
 use crate::affinities::Affinities;
 use crate::neighbours::pool::Neighbourhood;
 use crate::recommendations::model::ScoringModel;
-use crate::recommendations::score::{Board, NeighbourPackages, Preferences, Ranker, similarity};
+use crate::recommendations::score::{Board, NeighbourPackages, Preferences, Ranker, similarities};
 use crate::recommendations::signals::{Bought, PackageFacts, Subject};
 use std::collections::BTreeMap;
 
@@ -142,10 +142,10 @@ impl Recommender for NeighboursAlone<'_> {
         scores.fill(0.0);
         let found = customer.number.and_then(|n| self.base.profiles.get(n)).and_then(|p| p.near.as_ref());
         if let (Some((pool, found)), Some(neighbourhood)) = (found, self.base.neighbourhood) {
-            let similarity = similarity(found.iter().map(|(_, squared)| *squared));
-            for (position, squared) in found {
-                let weight = similarity(*squared);
-                for (package, _) in neighbourhood.pools[*pool].bought(*position) {
+            let mut weights = Vec::new();
+            similarities(found.iter().map(|(_, squared)| *squared), &mut weights);
+            for ((position, _), weight) in found.iter().zip(weights) {
+                for package in neighbourhood.pools[*pool].bought(*position) {
                     scores[*package as usize] += weight;
                 }
             }

@@ -57,10 +57,6 @@ impl Nearest {
         self.exclude.get(query).copied().unwrap_or(VACANT)
     }
 
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
     pub fn queries(&self) -> usize {
         self.counts.len()
     }

@@ -25,44 +25,79 @@ const POOL_SEED: u64 = 0x706f_6f6c;
 /// A customer whose purchases are an example.
 struct Candidate {
     vector: Box<[f32]>,
-    /// Package rank and share of the customer's decayed purchases.
-    packages: Box<[(u32, f32)]>,
+    /// Ranks.
+    packages: Box<[u32]>,
     segment: u32,
 }
 
 /// Candidates with their index.
 pub struct Pool {
-    /// Ascending; position i is the candidate of index position i.
-    hashes: Vec<u64>,
-    pub ids: Vec<Box<[u8]>>,
+    /// Position i is the candidate of index position i.
+    members: Members,
     offsets: Vec<usize>,
-    packages: Vec<(u32, f32)>,
+    packages: Vec<u32>,
     pub built: BuiltIndex,
 }
 
 impl Pool {
-    /// What a candidate bought: package rank and share of its decayed purchases.
-    pub fn bought(&self, position: u32) -> &[(u32, f32)] {
+    /// What a candidate bought: ranks of packages.
+    pub fn bought(&self, position: u32) -> &[u32] {
         let position = position as usize;
         &self.packages[self.offsets[position]..self.offsets[position + 1]]
     }
 
     pub fn len(&self) -> usize {
-        self.hashes.len()
+        self.members.ids.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
+        self.members.ids.is_empty()
+    }
+
+    /// A candidate's customer id.
+    pub fn id(&self, position: u32) -> &[u8] {
+        &self.members.ids[position as usize]
     }
 }
 
-/// Where a customer is among candidates in the order of their hashes; [`NOTHING`] if nowhere.
-fn position(hashes: &[u64], ids: &[Box<[u8]>], hash: u64, id: &[u8]) -> u32 {
-    let first = hashes.partition_point(|known| *known < hash);
-    (first..hashes.len())
-        .take_while(|at| hashes[*at] == hash)
-        .find(|at| *ids[*at] == *id)
-        .map_or(NOTHING, |at| at as u32)
+/// Who the candidates are, in the order of their hashes. Memory: 12 bytes a candidate and its id.
+struct Members {
+    hashes: Vec<u64>,
+    ids: Vec<Box<[u8]>>,
+    /// The hashes are evenly spread, as they are the smallest of many: of as many equal stretches up to the last one,
+    /// where each begins.
+    starts: Vec<u32>,
+}
+
+impl Members {
+    /// `hashes` ascend.
+    fn new(hashes: Vec<u64>, ids: Vec<Box<[u8]>>) -> Self {
+        let mut members = Self { hashes, ids, starts: Vec::new() };
+        for (at, hash) in members.hashes.iter().enumerate() {
+            let stretch = members.stretch(*hash);
+            if members.starts.len() <= stretch {
+                members.starts.resize(stretch + 1, at as u32);
+            }
+        }
+        members
+    }
+
+    fn stretch(&self, hash: u64) -> usize {
+        let last = self.hashes.last().copied().unwrap_or(0);
+        (u128::from(hash) * self.hashes.len() as u128 / (u128::from(last) + 1)) as usize
+    }
+
+    /// Where a customer is; [`NOTHING`] if it is no member.
+    fn position(&self, hash: u64, id: &[u8]) -> u32 {
+        if self.hashes.last().is_none_or(|last| *last < hash) {
+            return NOTHING;
+        }
+        (self.starts[self.stretch(hash)] as usize..self.hashes.len())
+            .skip_while(|at| self.hashes[*at] < hash)
+            .take_while(|at| self.hashes[*at] == hash)
+            .find(|at| *self.ids[*at] == *id)
+            .map_or(NOTHING, |at| at as u32)
+    }
 }
 
 /// The figures of the index for summary and manifest.
@@ -97,8 +132,7 @@ impl Neighbourhood {
 
     /// A customer's position in a pool, [`NOTHING`] if it is no member.
     pub fn position(&self, pool: usize, id: &[u8]) -> u32 {
-        let pool = &self.pools[pool];
-        position(&pool.hashes, &pool.ids, self.hasher.hash(id), id)
+        self.pools[pool].members.position(self.hasher.hash(id), id)
     }
 }
 
@@ -270,16 +304,10 @@ fn collect(
                 }))?;
                 let mut sample = lock();
                 for ((customer, id), point) in wanted.iter().zip(points.chunks_exact(dims)) {
-                    sample.offer(id.as_bytes(), || {
-                        let bought = view.bought(*customer);
-                        let total: f64 = view.weights[bought.clone()].iter().sum();
-                        Candidate {
-                            vector: point.into(),
-                            packages: bought
-                                .map(|at| (view.packages[at], share(view.weights[at], total)))
-                                .collect(),
-                            segment: view.segments[*customer],
-                        }
+                    sample.offer(id.as_bytes(), || Candidate {
+                        vector: point.into(),
+                        packages: view.packages[view.bought(*customer)].into(),
+                        segment: view.segments[*customer],
                     });
                 }
             }
@@ -288,11 +316,6 @@ fn collect(
         },
     )?;
     Ok(())
-}
-
-/// A share of a total that may have decayed to nothing.
-pub fn share(weight: f64, total: f64) -> f32 {
-    if total > 0.0 { (weight / total) as f32 } else { 0.0 }
 }
 
 fn build_pool(
@@ -314,6 +337,7 @@ fn build_pool(
         hashes.push(hash);
         ids.push(key);
     }
+    let members = Members::new(hashes, ids);
     let settings = &config.neighbours;
     let flat: Vec<f32> = queries.iter().flat_map(|(_, vector)| vector.iter().copied()).collect();
     // A pool that nobody of the sample looks into is still measured: on itself.
@@ -322,7 +346,7 @@ fn build_pool(
         .iter()
         .map(|(customer, _)| {
             let id = &features.sample[*customer].id;
-            position(&hashes, &ids, hasher.hash(id), id)
+            members.position(hasher.hash(id), id)
         })
         .collect();
     let kind = match settings.index {
@@ -342,7 +366,7 @@ fn build_pool(
         graph: GraphOptions { connections: settings.hnsw_links, build_width: settings.hnsw_build },
     };
     let built = calibrate::build(&points, dims, Sample { queries: &flat, exclude }, &wanted)?;
-    Ok(Pool { hashes, ids, offsets, packages, built })
+    Ok(Pool { members, offsets, packages, built })
 }
 
 fn write_candidates(
@@ -375,4 +399,25 @@ fn write_candidates(
         ],
     )?)?;
     Ok(writer.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_and_nobody_else() {
+        let id = |number: u64| -> Box<[u8]> { number.to_le_bytes().into() };
+        // One stretch is crowded, two hashes are equal, the last is the largest that there is.
+        let hashes = vec![0, 3, 7, 7, 8, 9, 10, 5 << 40, 6 << 50, 1 << 62, u64::MAX];
+        let members = Members::new(hashes.clone(), (0..hashes.len() as u64).map(id).collect());
+        for (at, hash) in hashes.iter().enumerate() {
+            assert_eq!(members.position(*hash, &id(at as u64)), at as u32);
+            assert_eq!(members.position(*hash, &id(99)), NOTHING);
+            assert_eq!(members.position(hash.wrapping_sub(2) | 1, &id(99)), NOTHING);
+        }
+        let few = Members::new(vec![4], vec![id(1)]);
+        assert_eq!((few.position(4, &id(1)), few.position(5, &id(1))), (0, NOTHING));
+        assert_eq!(Members::new(Vec::new(), Vec::new()).position(1, &id(1)), NOTHING);
+    }
 }

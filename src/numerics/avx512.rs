@@ -102,6 +102,9 @@ pub(super) fn distances<const Q: usize>(
     }
 }
 
+/// A point and a query in pieces.
+type Pair<'a> = (&'a [[f32; PIECE]], &'a [[f32; PIECE]]);
+
 /// [`Rows::distances`]: four dimensions of sixteen pairs become four registers of one dimension each.
 #[target_feature(enable = "avx512f,popcnt")]
 pub(super) fn distances_to(
@@ -110,7 +113,7 @@ pub(super) fn distances_to(
     asked: &[u32; LANES],
     slots: &[u32; LANES],
 ) -> [f32; LANES] {
-    let mut pairs: [(&[[f32; PIECE]], &[[f32; PIECE]]); LANES] = [(&[], &[]); LANES];
+    let mut pairs: [Pair; LANES] = [(&[], &[]); LANES];
     for lane in 0..LANES {
         pairs[lane] = (points.pieces_of(slots[lane]), queries.pieces_of(asked[lane]));
     }
@@ -147,7 +150,7 @@ pub(super) fn distances_to(
 /// The differences of a pair in a piece.
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-fn apart((point, query): (&[[f32; PIECE]], &[[f32; PIECE]]), piece: usize) -> __m128 {
+fn apart((point, query): Pair, piece: usize) -> __m128 {
     // SAFETY: four floats are read of each, which is what a piece is.
     unsafe { _mm_sub_ps(_mm_loadu_ps(point[piece].as_ptr()), _mm_loadu_ps(query[piece].as_ptr())) }
 }

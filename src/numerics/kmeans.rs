@@ -16,6 +16,7 @@
 
 use crate::numerics::blocks::{self, Blocks, LANES};
 use crate::numerics::random::{generator, hash_bytes, hash_u64};
+use crate::numerics::simd::{self, Kernel};
 use linfa::traits::Fit;
 use linfa::{DatasetBase, ParamGuard};
 use linfa_clustering::KMeansInit;
@@ -234,43 +235,64 @@ fn plus_plus(rows: &[f32], dims: usize, k: usize, seed: u64) -> Vec<f32> {
     let mut random = generator(seed, "k-means++", k as u64);
     let candidates = 2 + (k as f64).ln() as usize;
     let row = |i: usize| &rows[i * dims..][..dims];
-    let squares = |i: usize| {
-        let mut out = vec![0.0; points.blocks() * LANES];
-        points.distances(row(i), 0..points.blocks(), &mut out);
-        out.truncate(n);
-        out
-    };
     let first = random.gen_range(0..n);
     let mut centroids = row(first).to_vec();
-    let mut nearest = squares(first);
-    let mut total: f64 = nearest.iter().map(|&d| f64::from(d)).sum();
+    // Slots beyond the rows are infinitely far, and no row is drawn there.
+    let mut nearest = vec![0.0; points.blocks() * LANES];
+    points.distances(row(first), 0..points.blocks(), &mut nearest);
+    nearest[n..].fill(0.0);
+    let (mut after, mut least) = (nearest.clone(), nearest.clone());
+    let mut total: f64 = simd::widest(Nearer { after: &mut after, before: &nearest });
     for chosen in 1..k {
         let draws: Vec<usize> = if total > 0.0 {
             let mut aims: Vec<f64> = (0..candidates).map(|_| random.gen_range(0.0..total)).collect();
             aims.sort_unstable_by(f64::total_cmp);
-            weighted(&nearest, &aims)
+            weighted(&nearest[..n], &aims)
         } else {
             // Fewer distinct rows than clusters: any row is as good, and copies are kept apart by order.
             vec![chosen]
         };
-        let mut best: Option<(f64, Vec<f32>, usize)> = None;
+        let mut best: Option<(f64, usize)> = None;
         for draw in draws {
-            let mut after = squares(draw);
-            let mut sum = 0.0;
-            for (after, &before) in after.iter_mut().zip(&nearest) {
-                *after = after.min(before);
-                sum += f64::from(*after);
-            }
-            if best.as_ref().is_none_or(|best| sum < best.0) {
-                best = Some((sum, after, draw));
+            points.distances(row(draw), 0..points.blocks(), &mut after);
+            let sum = simd::widest(Nearer { after: &mut after, before: &nearest });
+            if best.is_none_or(|best| sum < best.0) {
+                best = Some((sum, draw));
+                std::mem::swap(&mut after, &mut least);
             }
         }
-        if let Some((sum, after, draw)) = best {
-            (total, nearest) = (sum, after);
+        if let Some((sum, draw)) = best {
+            total = sum;
+            std::mem::swap(&mut nearest, &mut least);
             centroids.extend_from_slice(row(draw));
         }
     }
     centroids
+}
+
+/// The lesser of two distances of every row, and their sum: sixteen sums side by side, so that it is the same with any
+/// instructions.
+struct Nearer<'a> {
+    /// Whole blocks.
+    after: &'a mut [f32],
+    before: &'a [f32],
+}
+
+impl Kernel for Nearer<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let mut sums = [0.0f64; LANES];
+        let (after, before) = (self.after.as_chunks_mut::<LANES>().0, self.before.as_chunks::<LANES>().0);
+        for (after, before) in after.iter_mut().zip(before) {
+            for ((after, before), sum) in after.iter_mut().zip(before).zip(&mut sums) {
+                *after = if *after < *before { *after } else { *before };
+                *sum += f64::from(*after);
+            }
+        }
+        sums.iter().sum()
+    }
 }
 
 /// For each of the ascending `aims` the index at which the running sum of `weights` passes it.

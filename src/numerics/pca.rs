@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::eigen::{EigenError, symmetric_eigen};
+use super::simd::{self, Kernel};
 
 /// Into how many blocks the rows are cut, whatever the threads: a constant of the result. Enough
 /// to keep many cores busy, few enough that one covariance for each is small.
@@ -136,7 +137,7 @@ impl Pca {
     /// Projects whole rows: `out` gets rows × kept coordinates about the fitted mean.
     ///
     /// A missing value (NaN) makes its row's coordinates NaN. Cost: `2 · columns · kept` operations a
-    /// row, no allocation.
+    /// row; memory: the components once more.
     pub fn project(&self, rows: &[f32], out: &mut [f32]) -> Result<(), PcaError> {
         let (columns, kept) = (self.columns(), self.kept());
         let count = whole_rows(rows.len(), columns)?;
@@ -146,14 +147,44 @@ impl Pca {
         if kept == 0 {
             return Ok(());
         }
-        for (row, point) in rows.chunks_exact(columns).zip(out.chunks_exact_mut(kept)) {
-            for (coordinate, component) in point.iter_mut().zip(self.components.chunks_exact(columns)) {
-                let terms = row.iter().zip(&self.mean).zip(component);
-                *coordinate =
-                    terms.map(|((x, mean), weight)| (f64::from(*x) - mean) * weight).sum::<f64>() as f32;
+        let mut weights = vec![0.0; columns * kept];
+        for (at, component) in self.components.chunks_exact(columns).enumerate() {
+            weights.iter_mut().skip(at).step_by(kept).zip(component).for_each(|(own, weight)| *own = *weight);
+        }
+        simd::widest(Project { rows, mean: &self.mean, weights: &weights, sums: &mut vec![0.0; kept], out });
+        Ok(())
+    }
+}
+
+/// Coordinates of rows, all components at once: each is the sum over the columns in their order.
+struct Project<'a> {
+    rows: &'a [f32],
+    mean: &'a [f64],
+    /// columns × kept.
+    weights: &'a [f64],
+    sums: &'a mut [f64],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Project<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { rows, mean, weights, sums, out } = self;
+        let kept = sums.len();
+        for (row, point) in rows.chunks_exact(mean.len()).zip(out.chunks_exact_mut(kept)) {
+            sums.fill(0.0);
+            for ((x, mean), weights) in row.iter().zip(mean).zip(weights.chunks_exact(kept)) {
+                let centred = f64::from(*x) - mean;
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum += centred * weight;
+                }
+            }
+            for (coordinate, sum) in point.iter_mut().zip(sums.iter()) {
+                *coordinate = *sum as f32;
             }
         }
-        Ok(())
     }
 }
 

@@ -85,7 +85,7 @@ pub fn evaluate(
     let output = Output::create(&config.output, engine.runtime.handle())?;
     let fingerprint = identity::input(&files).fingerprint;
     let progress = &engine.progress;
-    let folder = RunFolder::Local { root: scratch.path().join("evaluate") };
+    let folder = RunFolder::scratch(scratch.path().join("evaluate"));
     progress.begin("transactions", files.rows);
     let resident = engine.memory.resident_rows_throughout();
     let transactions =
@@ -218,7 +218,7 @@ fn at_cutoff(
 
     engine.progress.begin(&format!("fit {name}"), transactions.counts.good);
     let channel_rows = sampled.channel_rows(|_| cutoff.day(), transactions.channel_names.len());
-    let folder = RunFolder::Local { root: scratch.path().join("cutoff") };
+    let folder = RunFolder::scratch(scratch.path().join("cutoff"));
     let source =
         Source { units: Units::BucketsAgain, channel_rows: &channel_rows, sampler: None, observer: None };
     let fitted = fit::fit(bench, &source, cutoff, None, &folder)?;
@@ -228,7 +228,7 @@ fn at_cutoff(
 
     engine.progress.begin(&format!("test {name}"), cases.truths.len() as u64);
     let facts: FactsByDay = BTreeMap::from([(cutoff.day() as i32, fitted.facts())]);
-    let folder = RunFolder::Local { root: scratch.path().join("tested") };
+    let folder = RunFolder::scratch(scratch.path().join("tested"));
     let mut fitted = profiles::at_hand(bench, fitted, sampled, &channel_rows, cutoff, &folder)?;
     let found = profiles::look(bench, &fitted, sampled, &cases, &folder)?;
     let exact = match exact {

@@ -25,7 +25,7 @@ pub fn check(
     let output = Output::open(&config.output, engine.runtime.handle())?;
     let known = known(config, &output, control, started)?;
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
-    let folder = RunFolder::Local { root: scratch.path().join("check") };
+    let folder = RunFolder::scratch(scratch.path().join("check"));
     // The contract is judged by the caller, who wants to see the whole report first.
     let lenient = Config { max_rejected_share: 1.0, ..config.clone() };
     engine.progress.begin("transactions", plan.rows);

@@ -24,7 +24,7 @@ pub fn explain(
     config.segments.k = SegmentCount::Fixed(segments);
     let checked = check_input(&config, engine)?;
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
-    let folder = RunFolder::Local { root: scratch.path().join("explain") };
+    let folder = RunFolder::scratch(scratch.path().join("explain"));
     let Prepared { fitted, model, policies, .. } =
         prepare(checked, &config, engine, &scratch, &folder, None, None)?;
     let codes = &fitted.features.packages;

@@ -81,7 +81,7 @@ pub fn lessons(
     let channel_rows =
         if cutoff == Cutoff::end(transactions) { &transactions.channel_rows } else { &earlier };
     let source = Source { units: Units::customers(units), channel_rows, sampler: None, observer: None };
-    let folder = RunFolder::Local { root: scratch.path().join("tuning") };
+    let folder = RunFolder::scratch(scratch.path().join("tuning"));
     let fitted = fit(bench, &source, before, Some(model), &folder)?;
     let truths = truths(sampled, before, days);
     let lessons = tune::collect(&fitted, &truths, None, &|_| None, config, engine, &folder)?;

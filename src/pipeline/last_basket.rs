@@ -56,7 +56,7 @@ pub(super) fn judge(
     enough(&cases, &plan.at, NAME, WINDOW_DAYS)?;
 
     engine.progress.begin("fit last baskets", sampled.len() as u64 * 2);
-    let folder = RunFolder::Local { root: scratch.path().join("tested") };
+    let folder = RunFolder::scratch(scratch.path().join("tested"));
     let fitted = fit(bench, &sampled, &split.with_validation, None, &folder)?;
     let lessons = lessons(bench, &sampled, &split, &fitted.segments.model)?;
     let exact = profiles::all_compared(bench, &fitted, &folder)?;
@@ -155,7 +155,7 @@ fn lessons(
     model: &SegmentModel,
 ) -> Result<Lessons, Error> {
     let Bench { config, engine, scratch, .. } = bench;
-    let folder = RunFolder::Local { root: scratch.path().join("tuning") };
+    let folder = RunFolder::scratch(scratch.path().join("tuning"));
     let fitted = fit(bench, sampled, &split.training, Some(model), &folder)?;
     let id = |customer: usize| -> Box<[u8]> { sampled.id(customer).into() };
     let truths: Truths =

@@ -199,6 +199,7 @@ pub fn run(
         stages: progress.figures(),
         peak_memory_bytes: peak_resident_bytes(),
     };
+    folder.settle()?;
     if !lock.is_held() {
         return Err(RunError::LeaseLost { path: config.output.clone() }.into());
     }

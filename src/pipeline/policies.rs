@@ -71,7 +71,7 @@ pub fn simulate(
     let checked = check_input(config, engine)?;
     let ids = checked.plan.ids.clone();
     let scratch = Scratch::open(&config.resources.scratch, WhenLocked::Fail)?;
-    let folder = RunFolder::Local { root: scratch.path().join("simulate") };
+    let folder = RunFolder::scratch(scratch.path().join("simulate"));
     let Prepared { fitted, model, policies, .. } =
         prepare(checked, config, engine, &scratch, &folder, None, None)?;
     let Features { package_batch, schema, as_of_day, .. } = &fitted.features;

@@ -4,6 +4,7 @@ use super::score::Candidate;
 use super::signals::Factor;
 use super::write::Row;
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 
 /// What speaks most for an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Source {
 }
 
 /// How neighbours are spoken of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wording {
     /// They are of segments with more revenue per customer than others.
     HighRevenue,
@@ -55,21 +56,43 @@ pub enum Wording {
 /// Price differences are told in steps of so many per cent.
 const PRICE_STEP: f64 = 5.0;
 
-/// Everything that a reason says, so that equal reasons are put into words once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Everything that a reason says and no more, so that equal reasons are put into words once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reason {
-    /// Times and days ago, if the customer has bought it.
-    bought: Option<(u32, i32)>,
+    /// How often and how long ago, if the customer has bought it.
+    bought: Option<(u32, Ago)>,
     neighbours: u32,
-    consulted: usize,
+    consulted: u32,
     wording: Wording,
     because_of: Option<u32>,
     segment: u32,
     price: Option<Price>,
 }
 
+/// Two words instead of one a field: a reason is looked up for every offer.
+impl Hash for Reason {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (times, ago) = self.bought.map_or((0, 0), |(times, ago)| (times, ago.code()));
+        let own = u64::from(times) << 32 | u64::from(ago) << 16 | u64::from(self.neighbours);
+        let price = self.price.map_or(0, Price::code);
+        let because_of = self.because_of.map_or(0, |package| u64::from(package) + 1);
+        let others = because_of << 40 | u64::from(self.segment) << 24 | u64::from(price);
+        state.write_u64(own);
+        state.write_u64(others ^ u64::from(self.consulted).rotate_left(56));
+    }
+}
+
+/// How long ago something was, as exactly as it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ago {
+    LastDay,
+    Days(u16),
+    Weeks(u16),
+    Months(u16),
+}
+
 /// How the price compares with what the customer usually pays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Price {
     Usual,
     /// Three and more times as much.
@@ -87,9 +110,9 @@ impl Reason {
         let is_new = own.is_none();
         let price = || Price::of(f64::from(ln_price - subject.ln_usual).exp());
         Self {
-            bought: own.map(|own| (own.times as u32, subject.today - own.last_day)),
+            bought: own.map(|own| (own.times as u32, Ago::of(subject.today - own.last_day))),
             neighbours: candidate.neighbours,
-            consulted: row.consulted,
+            consulted: row.consulted as u32,
             wording: row.wording,
             because_of: row.because_of.filter(|_| is_new),
             segment: if is_new { subject.segment } else { 0 },
@@ -100,13 +123,13 @@ impl Reason {
     /// In words, into `out` (cleared first). `name` gives a package's code.
     pub fn write<'a>(&self, out: &mut String, name: impl Fn(u32) -> &'a str) {
         out.clear();
-        if let Some((times, days)) = self.bought {
+        if let Some((times, ago)) = self.bought {
             let _ = match times {
                 1 => write!(out, "Bought once, last "),
                 2 => write!(out, "Bought twice, last "),
                 n => write!(out, "Bought {n} times, last "),
             };
-            ago(out, days);
+            ago.write(out);
         }
         if self.neighbours > 0 {
             self.lead(out);
@@ -146,6 +169,15 @@ impl Reason {
 }
 
 impl Price {
+    fn code(self) -> u32 {
+        match self {
+            Self::Usual => 1,
+            Self::Times(times) => 2 | times << 2,
+            Self::More(share) => 3 | share << 2,
+            Self::Less(share) => share << 2,
+        }
+    }
+
     /// None where the ratio is not known.
     fn of(ratio: f64) -> Option<Self> {
         if !ratio.is_finite() {
@@ -161,14 +193,34 @@ impl Price {
     }
 }
 
-fn ago(out: &mut String, days: i32) {
-    let _ = match days {
-        i32::MIN..=0 => write!(out, "on the last day"),
-        1 => write!(out, "1 day ago"),
-        2..=13 => write!(out, "{days} days ago"),
-        14..=59 => write!(out, "{} weeks ago", days / 7),
-        _ => write!(out, "{} months ago", days / 30),
-    };
+impl Ago {
+    fn of(days: i32) -> Self {
+        match days {
+            i32::MIN..=0 => Self::LastDay,
+            1..=13 => Self::Days(days as u16),
+            14..=59 => Self::Weeks((days / 7) as u16),
+            _ => Self::Months(u16::try_from(days / 30).unwrap_or(u16::MAX)),
+        }
+    }
+
+    fn code(self) -> u32 {
+        match self {
+            Self::LastDay => 0,
+            Self::Days(days) => u32::from(days),
+            Self::Weeks(weeks) => 1 << 4 | u32::from(weeks),
+            Self::Months(months) => 1 << 5 | u32::from(months),
+        }
+    }
+
+    fn write(self, out: &mut String) {
+        let _ = match self {
+            Self::LastDay => write!(out, "on the last day"),
+            Self::Days(1) => write!(out, "1 day ago"),
+            Self::Days(days) => write!(out, "{days} days ago"),
+            Self::Weeks(weeks) => write!(out, "{weeks} weeks ago"),
+            Self::Months(months) => write!(out, "{months} months ago"),
+        };
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +234,7 @@ mod tests {
         let row = Row {
             rank: 0,
             candidate,
+            score: 0.0,
             factors: [0.0; Factor::ALL.len()],
             boost: 0.0,
             source: Source::OwnHabit,

@@ -51,6 +51,8 @@ pub struct Rules {
     prices: Vec<Option<i64>>,
     /// Days that a purchase lasts; None where rule or validity is missing.
     lasts: Vec<Option<f64>>,
+    /// Whether there is any other rule than that of `never`.
+    asks: bool,
     max_price_step: Option<f64>,
     /// Since 1970.
     as_of_day: i32,
@@ -95,9 +97,15 @@ impl Rules {
             never,
             prices: features.packages.iter().map(|package| package.price).collect(),
             lasts,
+            asks: settings.exclude_active || settings.max_price_step.is_some(),
             max_price_step: settings.max_price_step,
             as_of_day: as_of_day as i32,
         }
+    }
+
+    /// Whether it matters what a purchase usually costs a customer.
+    pub fn ask_for_prices(&self) -> bool {
+        self.max_price_step.is_some()
     }
 
     /// Why a package is not offered to a customer, if it is not; `last` is when the customer last
@@ -106,6 +114,9 @@ impl Rules {
         let package = package as usize;
         if let Some(reason) = self.never[package] {
             return Some(reason);
+        }
+        if !self.asks {
+            return None;
         }
         if let (Some(step), Some(price)) = (self.max_price_step, self.prices[package])
             && customer.usual_price > 0.0
@@ -132,6 +143,7 @@ mod tests {
             never: vec![None, Some(Excluded::Retired), None],
             prices: vec![Some(1000), Some(10), Some(3000)],
             lasts: vec![Some(30.0), None, None],
+            asks: true,
             max_price_step: Some(2.0),
             as_of_day: 99,
         }

@@ -11,14 +11,15 @@ use super::signals::{
 };
 use crate::affinities::Affinities;
 use crate::numerics::simd::{self, Kernel};
+use crate::numerics::special::exp_of_negative;
 
 /// Packages of a segment that are looked at first for a customer's best: they set the bar.
 const LIKELY: usize = 64;
 /// Packages that are held against the bar at once.
 const CHUNK: usize = 32;
 
-/// A neighbour's packages (rank, share of its purchases) and squared distance.
-pub type NeighbourPackages<'a> = (&'a [(u32, f32)], f32);
+/// A neighbour's packages by rank, and its squared distance.
+pub type NeighbourPackages<'a> = (&'a [u32], f32);
 
 /// A package in a customer's ranking.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -234,16 +235,16 @@ impl<'a> Ranker<'a> {
 
     /// The own package that speaks most for another through the affinities, if one does.
     pub fn because_of(&self, subject: &Subject, candidate: &Candidate) -> Option<u32> {
-        let weights = match candidate.bought {
-            Some(_) => return None,
-            None => &self.pair(subject).explore.signals,
-        };
+        if candidate.bought.is_some() {
+            return None;
+        }
+        let weights = &self.pair(subject).explore.signals;
+        let (by_together, by_next) = (weights[1].max(0.0), weights[2].max(0.0));
         let mut strongest: Option<(f64, u32)> = None;
         for bought in subject.bought {
             let (together, next) = self.affinities.between(bought.package, candidate.package);
-            let x = f64::from(bought.days.ln_1p());
-            let says =
-                x * (weights[1].max(0.0) * f64::from(together) + weights[2].max(0.0) * f64::from(next));
+            let x = f64::from(bought.ln_days());
+            let says = x * (by_together * f64::from(together) + by_next * f64::from(next));
             if says > 1e-4 && strongest.is_none_or(|(most, _)| says > most) {
                 strongest = Some((says, bought.package));
             }
@@ -351,7 +352,7 @@ impl Kernel for Fill<'_> {
         together.fill(0.0);
         next.fill(0.0);
         for bought in subject.bought {
-            affinities.add(bought.package, bought.days.ln_1p(), together, next);
+            affinities.add(bought.package, bought.ln_days(), together, next);
         }
         for ((signal, together), next) in signals.iter_mut().zip(together).zip(next) {
             *signal = together_weight * affinity_signal(*together) + next_weight * affinity_signal(*next);
@@ -373,13 +374,11 @@ impl Kernel for Fill<'_> {
 fn add_neighbours(neighbours: &[NeighbourPackages], board: &mut Board) {
     board.near.fill(0.0);
     board.counts.fill(0);
-    let similarity = similarity(neighbours.iter().map(|(_, squared)| *squared));
-    board.similarities.clear();
-    board.similarities.extend(neighbours.iter().map(|(_, squared)| similarity(*squared)));
+    similarities(neighbours.iter().map(|(_, squared)| *squared), &mut board.similarities);
     let total: f64 = board.similarities.iter().sum();
     for ((packages, _), similarity) in neighbours.iter().zip(&board.similarities) {
         let weight = (similarity / total) as f32;
-        for (package, _) in *packages {
+        for package in *packages {
             let at = *package as usize;
             board.near[at] += weight;
             board.counts[at] += 1;
@@ -387,12 +386,33 @@ fn add_neighbours(neighbours: &[NeighbourPackages], board: &mut Board) {
     }
 }
 
-/// Similarity exp(−d² / 2h²) by squared distance d², where h² is the mean squared distance of the
-/// neighbours: it does not depend on the scale of the vectors.
-pub fn similarity(squared: impl ExactSizeIterator<Item = f32>) -> impl Fn(f32) -> f64 {
-    let count = squared.len().max(1) as f64;
-    let mean = squared.map(f64::from).sum::<f64>() / count;
-    move |squared| if mean > 0.0 { (-f64::from(squared) / (2.0 * mean)).exp() } else { 1.0 }
+/// Similarities exp(−d² / 2h²) by squared distances d², where h² is the mean squared distance of the
+/// neighbours: they do not depend on the scale of the vectors. `out` is cleared first.
+pub fn similarities(squared: impl Iterator<Item = f32>, out: &mut Vec<f64>) {
+    out.clear();
+    out.extend(squared.map(f64::from));
+    let mean = out.iter().sum::<f64>() / out.len().max(1) as f64;
+    if mean > 0.0 {
+        simd::widest(Similarities { squared: out, scale: 2.0 * mean });
+    } else {
+        out.fill(1.0);
+    }
+}
+
+struct Similarities<'a> {
+    squared: &'a mut [f64],
+    scale: f64,
+}
+
+impl Kernel for Similarities<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for value in self.squared {
+            *value = exp_of_negative(-*value / self.scale);
+        }
+    }
 }
 
 /// The `most` largest finite values with their positions, in no particular order; ties to the lower
@@ -402,10 +422,12 @@ fn best(values: &[f32], likely: &[u32], most: usize, out: &mut Vec<(f32, u32)>) 
     if most == 0 {
         return;
     }
-    // The least of any `most` finite values is a bar that nothing below it can pass.
-    let finite = likely.iter().map(|at| values[*at as usize]).filter(|value| *value > f32::NEG_INFINITY);
-    let (known, least) = finite.take(most).fold((0, f32::INFINITY), |(n, least), v| (n + 1, least.min(v)));
-    let mut bar = if known == most { least.next_down() } else { f32::NEG_INFINITY };
+    // Nothing below the least of any `most` values can be among the best: of the best ones of so many groups.
+    let best_of = |group: usize| {
+        let group = likely.iter().skip(group).step_by(most).map(|at| values[*at as usize]);
+        group.fold(f32::NEG_INFINITY, f32::max)
+    };
+    let mut bar = (0..most).map(best_of).fold(f32::INFINITY, f32::min).next_down();
     // A buffer of twice the number, cut back when it is full: each cut raises the bar.
     let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
     for (chunk, start) in values.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
@@ -449,7 +471,7 @@ mod tests {
         let ranker = Ranker::new(&facts, &affinities, &model, Preferences::default(), 1);
         let mut board = Board::new(4);
         let own = [bought(3, 3.0)];
-        let near: [NeighbourPackages; 2] = [(&[(2, 1.0)], 4.0), (&[(2, 0.6), (1, 0.4)], 4.0)];
+        let near: [NeighbourPackages; 2] = [(&[2], 4.0), (&[2, 1], 4.0)];
         let mut out = Vec::new();
         // Twice: nothing of the first customer may be left on the board.
         ranker.rank(&subject(&[bought(1, 9.0)]), &near, 4, &mut board, &mut out);
@@ -475,7 +497,7 @@ mod tests {
         let preferences = Preferences::new(vec![0.0, 0.3, 0.0, 0.0, 0.0, 1.0], 0.5, &facts);
         let ranker = Ranker::new(&facts, &affinities, &model, preferences, 1);
         let mut board = Board::new(6);
-        let near: [NeighbourPackages; 2] = [(&[(2, 1.0), (5, 0.2)], 1.0), (&[(0, 1.0)], 2.0)];
+        let near: [NeighbourPackages; 2] = [(&[2, 5], 1.0), (&[0], 2.0)];
         let own = [bought(0, 2.0), bought(4, 1.0)];
         let (mut out, mut scores) = (Vec::new(), vec![0.0; 6]);
         ranker.scores(&subject(&own), &near, &mut board, &mut scores);

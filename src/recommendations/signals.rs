@@ -5,6 +5,7 @@
 use super::score::Evidence;
 use crate::features::{Features, RECENT};
 use crate::segments::Segments;
+use std::sync::LazyLock;
 
 /// Which part of a score a signal belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +126,20 @@ pub struct Bought {
     pub weight: f32,
     /// Days since 1970.
     pub last_day: i32,
+}
+
+/// ln(1 + days) of few days: what a customer's packages weigh in affinities is asked for every offer.
+static LN_DAYS: LazyLock<[f32; 128]> = LazyLock::new(|| std::array::from_fn(|days| (days as f32).ln_1p()));
+
+impl Bought {
+    /// What it weighs in the affinities: ln(1 + days).
+    pub(super) fn ln_days(&self) -> f32 {
+        let days = self.days as usize;
+        match LN_DAYS.get(days) {
+            Some(known) if days as f32 == self.days => *known,
+            _ => self.days.ln_1p(),
+        }
+    }
 }
 
 /// A customer as the score sees it.

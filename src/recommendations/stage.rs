@@ -13,13 +13,19 @@ use super::{RecommendationError, SPARE, SPARE_WITHOUT_POLICIES};
 use crate::config::resolve::Mix;
 use crate::numerics::logistic::probability;
 use crate::numerics::random::{hash_bytes, hash_u64};
+use crate::numerics::simd;
 use crate::policies::{Pairs, Pins, Policies, RuleInfo};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Rules of the configuration come before those of the policy file.
 const BUILT_IN: Rule = Excluded::ALL.len() as Rule;
+
+/// Customers that are decided on together: few enough that their rankings, some 3 KB each, stay in a cache until
+/// offers are made of them, and enough for the predicates of policies.
+const DECIDED: usize = 256;
 
 /// Decides which customers' lists are compared.
 const LIST_SAMPLE: u64 = 0x6c69_7374;
@@ -51,8 +57,30 @@ pub(super) struct Desk {
     seen: Vec<Rule>,
     verdicts: Vec<Rule>,
     columns: PairColumns,
-    /// By customer of the group; kept, because memory that comes and goes costs more than what is in it.
+    /// By customer; kept, because memory that comes and goes costs more than what is in it.
     ranked: Vec<Ranked>,
+}
+
+/// Some customers of a group that are decided on together.
+struct Few<'a> {
+    group: &'a Group<'a>,
+    /// Of the group.
+    range: Range<usize>,
+    /// Their columns that policies ask for.
+    customers: RecordBatch,
+    ids: ArrayRef,
+}
+
+impl<'a> Few<'a> {
+    fn of(group: &'a Group<'a>, range: Range<usize>, customers: &RecordBatch) -> Self {
+        let ids = group.view.ids.slice(group.row(range.start), range.len());
+        // Without policies there are no columns, and no rows of them either.
+        let customers = match customers.num_rows() {
+            0 => customers.clone(),
+            _ => customers.slice(range.start, range.len()),
+        };
+        Self { group, range, customers, ids }
+    }
 }
 
 /// Pairs of the group by column.
@@ -162,13 +190,10 @@ impl Stage<'_> {
         place: usize,
         desk: &mut Desk,
     ) -> Result<Rule, RecommendationError> {
-        let customers = self.customers(group)?;
-        let ids = group.view.ids.slice(group.range.start, group.len());
-        let mut ranked: Vec<Ranked> = Vec::new();
-        ranked.resize_with(group.len(), Ranked::default);
-        ranked[at].candidates.extend_from_slice(ranking);
-        self.judge(group, &[at], &mut ranked, &customers, &ids, desk)?;
-        Ok(ranked[at].verdicts.get(place).copied().unwrap_or(STANDS))
+        let one = Few::of(group, at..at + 1, &self.customers(group)?);
+        let mut ranked = [Ranked { candidates: ranking.to_vec(), ..Ranked::default() }];
+        self.judge(&one, &[0], &mut ranked, desk)?;
+        Ok(ranked[0].verdicts.get(place).copied().unwrap_or(STANDS))
     }
 
     /// Decides on every customer of the group and hands each decision to `each`.
@@ -180,47 +205,82 @@ impl Stage<'_> {
         mut each: impl FnMut(&Group, &mut Desk, Decision) -> Result<(), RecommendationError>,
     ) -> Result<(), RecommendationError> {
         let customers = self.customers(group)?;
-        let ids = group.view.ids.slice(group.range.start, group.len());
         let pins = self.policies.pins(&customers, group.len())?;
-        let mut near = Vec::new();
         let mut ranked = std::mem::take(&mut desk.ranked);
-        ranked.resize_with(group.len(), Ranked::default);
-        let spare = if self.policies.is_empty() { SPARE_WITHOUT_POLICIES } else { SPARE };
-        let most = (most_offers + spare).min(self.packages);
-        for (at, own) in ranked.iter_mut().enumerate() {
-            group.neighbours(at, &mut near);
-            self.rank(group, at, &near, most, &pins, &mut desk.board, own);
-        }
-        let everybody: Vec<usize> = (0..group.len()).collect();
-        self.judge(group, &everybody, &mut ranked, &customers, &ids, desk)?;
-        let mut short: Vec<usize> = Vec::new();
-        for (at, own) in ranked.iter_mut().enumerate() {
-            if !self.walk(group, at, own, &ids, most_offers) && !own.complete {
-                short.push(at);
+        for first in (0..group.len()).step_by(DECIDED) {
+            let range = first..(first + DECIDED).min(group.len());
+            ranked.resize_with(range.len(), Ranked::default);
+            let some = Few::of(group, range, &customers);
+            self.choose(&some, &pins, most_offers, &mut ranked, desk)?;
+            for (at, own) in some.range.zip(&ranked) {
+                let Ranked { candidates: ranking, pinned, walk, .. } = own;
+                each(group, desk, Decision { row: group.row(at), at, ranking, pinned: *pinned, walk })?;
             }
-        }
-        // Where rules took more than was spare, everything is ranked.
-        if !short.is_empty() {
-            for at in &short {
-                group.neighbours(*at, &mut near);
-                self.rank(group, *at, &near, self.packages, &pins, &mut desk.board, &mut ranked[*at]);
-            }
-            self.judge(group, &short, &mut ranked, &customers, &ids, desk)?;
-            for at in short {
-                self.walk(group, at, &mut ranked[at], &ids, most_offers);
-            }
-        }
-        for (at, own) in ranked.iter().enumerate() {
-            let Ranked { candidates: ranking, pinned, walk, .. } = own;
-            each(group, desk, Decision { row: group.row(at), at, ranking, pinned: *pinned, walk })?;
         }
         desk.ranked = ranked;
         Ok(())
     }
 
-    /// Ranks one customer, pinned packages first.
-    #[expect(clippy::too_many_arguments, reason = "one customer's share of the group, called twice")]
+    /// Ranks some customers, asks the rules, and chooses.
+    fn choose(
+        &self,
+        some: &Few,
+        pins: &Pins,
+        most_offers: usize,
+        ranked: &mut [Ranked],
+        desk: &mut Desk,
+    ) -> Result<(), RecommendationError> {
+        let spare = if self.policies.is_empty() { SPARE_WITHOUT_POLICIES } else { SPARE };
+        let most = (most_offers + spare).min(self.packages);
+        let everybody: Vec<usize> = (0..ranked.len()).collect();
+        self.rank(some, &everybody, most, pins, ranked, &mut desk.board);
+        self.judge(some, &everybody, ranked, desk)?;
+        let mut short: Vec<usize> = Vec::new();
+        for (at, own) in ranked.iter_mut().enumerate() {
+            if !self.walk(some, at, own, most_offers) && !own.complete {
+                short.push(at);
+            }
+        }
+        // Where rules took more than was spare, everything is ranked.
+        if !short.is_empty() {
+            self.rank(some, &short, self.packages, pins, ranked, &mut desk.board);
+            self.judge(some, &short, ranked, desk)?;
+            for at in short {
+                self.walk(some, at, &mut ranked[at], most_offers);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ranks some of the customers.
     fn rank(
+        &self,
+        some: &Few,
+        of: &[usize],
+        most: usize,
+        pins: &Pins,
+        ranked: &mut [Ranked],
+        board: &mut Board,
+    ) {
+        let Few { group, range, .. } = some;
+        let (mut near, mut coming) = (Vec::new(), Vec::new());
+        for (turn, own) in of.iter().enumerate() {
+            if turn == 0 {
+                group.neighbours(range.start + own, &mut near);
+            }
+            // What the next one's neighbours bought lies anywhere in the pool: it is on its way meanwhile.
+            if let Some(next) = of.get(turn + 1) {
+                group.neighbours(range.start + next, &mut coming);
+                coming.iter().for_each(|(packages, _)| simd::prefetch_slice(packages));
+            }
+            self.rank_one(group, range.start + own, &near, most, pins, board, &mut ranked[*own]);
+            std::mem::swap(&mut near, &mut coming);
+        }
+    }
+
+    /// Ranks one customer, pinned packages first.
+    #[expect(clippy::too_many_arguments, reason = "one customer's share of the group")]
+    fn rank_one(
         &self,
         group: &Group,
         at: usize,
@@ -245,16 +305,15 @@ impl Stage<'_> {
         *complete = most == self.packages;
     }
 
-    /// Finds the first rule that refuses each candidate of some customers.
+    /// Finds the first rule that refuses each candidate of some of the customers.
     fn judge(
         &self,
-        group: &Group,
+        some: &Few,
         of: &[usize],
         ranked: &mut [Ranked],
-        customers: &RecordBatch,
-        ids: &ArrayRef,
         desk: &mut Desk,
     ) -> Result<(), RecommendationError> {
+        let subject = |at: usize| some.group.subject(some.range.start + at);
         desk.verdicts.clear();
         if self.policies.is_empty() {
             let pairs = of.iter().map(|at| ranked[*at].candidates.len()).sum();
@@ -262,18 +321,20 @@ impl Stage<'_> {
         } else {
             desk.columns.clear();
             for at in of {
-                let subject = group.subject(*at);
+                let subject = subject(*at);
                 for (rank, candidate) in ranked[*at].candidates.iter().enumerate() {
                     desk.columns.push(*at, rank, candidate, &subject, &self.prices);
                 }
             }
-            self.policies.judge(customers, ids.as_ref(), &desk.columns.pairs(), &mut desk.verdicts)?;
+            let pairs = desk.columns.pairs();
+            self.policies.judge(&some.customers, some.ids.as_ref(), &pairs, &mut desk.verdicts)?;
         }
         let mut of_policies = desk.verdicts.iter();
         for at in of {
-            let subject = group.subject(*at);
-            let usual = if subject.ln_usual.is_nan() { 0.0 } else { f64::from(subject.ln_usual).exp() };
-            let facts = CustomerFacts { usual_price: usual };
+            let subject = subject(*at);
+            let is_asked = self.rules.ask_for_prices() && !subject.ln_usual.is_nan();
+            let usual_price = if is_asked { f64::from(subject.ln_usual).exp() } else { 0.0 };
+            let facts = CustomerFacts { usual_price };
             let Ranked { candidates, verdicts, pinned, .. } = &mut ranked[*at];
             verdicts.clear();
             verdicts.extend(candidates.iter().enumerate().zip(&mut of_policies).map(
@@ -293,14 +354,7 @@ impl Stage<'_> {
     }
 
     /// Chooses offers; whether as many as wanted were found.
-    fn walk(
-        &self,
-        group: &Group,
-        at: usize,
-        ranked: &mut Ranked,
-        ids: &ArrayRef,
-        most_offers: usize,
-    ) -> bool {
+    fn walk(&self, some: &Few, at: usize, ranked: &mut Ranked, most_offers: usize) -> bool {
         let Ranked { candidates, verdicts, pinned, walk, .. } = ranked;
         walk.down(candidates, most_offers, self.mix, *pinned, |position, chosen| match verdicts[position] {
             STANDS => {
@@ -314,13 +368,13 @@ impl Stage<'_> {
         });
         let found = walk.chosen.len() >= most_offers;
         // Before the caps: what the first pass counted is what the second one chooses from.
-        if let Some((left, rule)) = self.policies.allowance(ids.as_ref(), at) {
+        if let Some((left, rule)) = self.policies.allowance(some.ids.as_ref(), at) {
             for position in walk.chosen.split_off(walk.chosen.len().min(left as usize)) {
                 walk.refused.push((position, rule + BUILT_IN));
             }
         }
         if let Some(caps) = &self.caps {
-            let (part, row) = (group.number, group.row(at));
+            let (part, row) = (some.group.number, some.group.row(some.range.start + at));
             caps.apply(candidates, *pinned, part, row, self.top, BUILT_IN, walk);
         }
         found
@@ -376,12 +430,15 @@ impl Stage<'_> {
             let factors = self.ranker.factors(&subject, candidate);
             let source = Source::of(candidate, &factors);
             let held_out = self.policies.held_out(id.as_bytes(), candidate.package);
+            let score = probability(candidate.log_odds);
+            let earned = score * self.prices[candidate.package as usize];
             if let Some(rule) = held_out.and_then(|name| self.policies.number(name)) {
-                held.push((rule + BUILT_IN, revenue(candidate)));
+                held.push((rule + BUILT_IN, earned));
             }
             let offer = Row {
                 rank,
                 candidate,
+                score,
                 factors,
                 boost: self.ranker.preferences.of(candidate.package).1,
                 source,
@@ -396,7 +453,7 @@ impl Stage<'_> {
                 source,
                 is_new: candidate.bought.is_none(),
                 held_out: held_out.is_some(),
-                revenue: revenue(candidate),
+                revenue: earned,
             });
             writer.offer(&group.view.ids, *row, &offer)?;
         }

@@ -5,12 +5,11 @@ use super::reasons::{Reason, Source, Wording};
 use super::score::Candidate;
 use super::signals::{Factor, Subject};
 use crate::config::Config;
-use crate::engine::columns::{Column, Lends};
+use crate::engine::columns::{Column, Lends, Texts};
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
 use crate::neighbours::pool::Pool;
-use crate::numerics::logistic::probability;
 use crate::policies::RuleInfo;
 use crate::tables::{self, CustomerType, Table};
 use arrow::array::{
@@ -68,6 +67,8 @@ pub struct Row<'a> {
     /// From 0.
     pub rank: usize,
     pub candidate: &'a Candidate,
+    /// The probability.
+    pub score: f64,
     pub factors: [f64; Factor::ALL.len()],
     /// ln of what policies multiply the odds by.
     pub boost: f64,
@@ -158,13 +159,14 @@ impl OfferRows {
         columns.extend(self.factors.iter_mut().map(Column::lend_any));
         columns.push(self.boosts.lend_any());
         columns.push(Arc::new(self.held_out.finish()));
-        columns.push(text(self.reasons.keys.lend(), &self.reasons.finish())?);
+        columns.push(text(self.reasons.keys.lend(), &self.reasons.lend()?)?);
         Ok(columns)
     }
 
     /// To be called when the batch is written and dropped.
     fn take_back(&mut self) {
         self.customers.take_back();
+        self.reasons.texts.take_back();
         for column in [&mut self.packages, &mut self.sources, &mut self.because_of, &mut self.reasons.keys] {
             column.take_back();
         }
@@ -182,7 +184,7 @@ impl OfferRows {
 struct Reasons {
     keys: Column<Int32Type>,
     numbers: HashMap<Reason, i32, FixedState>,
-    texts: StringBuilder,
+    texts: Texts,
     text: String,
 }
 
@@ -191,16 +193,16 @@ impl Reasons {
         let next = self.numbers.len() as i32;
         let number = *self.numbers.entry(reason).or_insert_with(|| {
             reason.write(&mut self.text, name);
-            self.texts.append_value(&self.text);
+            self.texts.push(&self.text);
             next
         });
         self.keys.push(number);
     }
 
     /// The words, by number.
-    fn finish(&mut self) -> ArrayRef {
+    fn lend(&mut self) -> Result<ArrayRef, ArrowError> {
         self.numbers.clear();
-        Arc::new(self.texts.finish())
+        Ok(Arc::new(self.texts.lend()?))
     }
 }
 
@@ -256,7 +258,7 @@ impl<'a> OfferWriter<'a> {
         let Row { candidate, .. } = row;
         let rows = &mut self.rows;
         let package = candidate.package as usize;
-        let score = probability(candidate.log_odds);
+        let score = row.score;
         let price = self.codes.prices[package];
         rows.customers.push(customer as u32);
         rows.ranks.push(row.rank as i64 + 1);
@@ -270,7 +272,7 @@ impl<'a> OfferWriter<'a> {
         rows.neighbours.push(i64::from(candidate.neighbours));
         rows.consulted.push(row.consulted as i64);
         rows.because_of.push_option(row.because_of.map(|package| package as i32));
-        let steps = |value: f64| (value / FACTOR_STEP).round();
+        let steps = |value: f64| rounded(value / FACTOR_STEP);
         let mut sum = steps(row.boost);
         rows.boosts.push(sum * FACTOR_STEP);
         for (column, factor) in rows.factors.iter_mut().zip(row.factors) {
@@ -337,7 +339,7 @@ impl<'a> OfferWriter<'a> {
         for (rank, (position, squared)) in positions.iter().zip(squared).enumerate() {
             customers.append_value(customer as u32);
             ranks.append_value(rank as i64 + 1);
-            neighbours.append_value(String::from_utf8_lossy(&pool.ids[*position as usize]));
+            neighbours.append_value(String::from_utf8_lossy(pool.id(*position)));
             distances.append_value(f64::from(*squared).sqrt());
         }
         if ranks.len() >= BATCH {
@@ -412,6 +414,16 @@ impl<'a> OfferWriter<'a> {
         let (folder, number) = (self.folder, self.number);
         let table = &tables::CUSTOMER_NEIGHBOURS;
         append(&mut self.neighbour_writer, table, self.customer_type, folder, number, columns)
+    }
+}
+
+/// To the nearest whole number, halves away from zero; what the library calls a function for.
+#[inline]
+fn rounded(value: f64) -> f64 {
+    const EXACT: f64 = (1u64 << 51) as f64;
+    match value.abs() {
+        small if small < EXACT => ((small + 0.5) as i64 as f64).copysign(value),
+        _ => value,
     }
 }
 

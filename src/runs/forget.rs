@@ -180,6 +180,7 @@ impl Output {
             table.files = kept;
         }
         if !files.is_empty() {
+            folder.settle()?;
             manifest.tables = tables;
             manifest.sealed += 1;
             let path = self.run_path(id, &sealed_name(manifest.sealed));

@@ -188,7 +188,7 @@ impl Output {
 
     fn folder_in(&self, kind: &str, id: &str, staging: &Path) -> RunFolder {
         match &self.local {
-            Some(folder) => RunFolder::Local { root: folder.join(kind).join(id) },
+            Some(folder) => RunFolder::durable(folder.join(kind).join(id)),
             None => RunFolder::Remote {
                 store: self.store.clone(),
                 prefix: remote_path(&self.prefix, &format!("{kind}/{id}")),

@@ -3,6 +3,7 @@
 use super::SegmentError;
 use crate::charts::SweepPoint;
 use crate::config::resolve::{SegmentAlgorithm, SegmentCount, Segments};
+use crate::engine::workers;
 use crate::features::SampledCustomer;
 use crate::features::behaviour::BehaviourColumn;
 use crate::numerics::blocks::{Blocks, LANES};
@@ -100,7 +101,7 @@ impl SegmentModel {
     /// Fits on the scaled `sample` (`rows`: row-major, in the order of the customers' hashes) of a base of
     /// so many customers.
     ///
-    /// Memory: the sample twice. Time: one k-means for every k of the sweep.
+    /// Memory: the sample once more for each thread. Time: one k-means for every k of the sweep.
     pub fn fit(
         behaviour: ScaledBehaviour,
         rows: &[f32],
@@ -108,7 +109,7 @@ impl SegmentModel {
         settings: &Segments,
         seed: u64,
         threads: usize,
-        progress: impl Fn(u64),
+        progress: impl Fn(u64) + Sync,
     ) -> Result<Self, SegmentError> {
         let dims = behaviour.dims();
         let n = sample.len();
@@ -166,35 +167,49 @@ fn sweep(
     tried: &[usize],
     settings: &Segments,
     options: &Options,
-    progress: impl Fn(u64),
+    progress: impl Fn(u64) + Sync,
 ) -> Result<(usize, Vec<SweepRow>), SegmentError> {
     let n = rows.len() / dims;
     let judged = n.min(settings.silhouette_sample);
     let judged_rows = &rows[..judged * dims];
-    let mut labels = vec![0; judged];
-    let mut distances = vec![0.0; judged];
     let reference = tried[tried.len() / 4];
     let repeats = settings.silhouette_repeats.min(judged / 2).max(2);
-    let mut folds: Option<Vec<u32>> = None;
-    let mut order: Vec<usize> = tried.to_vec();
-    // The reference comes first: its labels deal the folds.
-    order.sort_by_key(|k| (*k != reference, *k));
-    let mut sweep = Vec::with_capacity(tried.len());
-    for k in order {
-        let fitted = kmeans::fit(rows, dims, &Options { k, ..options.clone() })?;
+    let fit = |k: usize, threads: usize| -> Result<(KMeans, Vec<u32>), SegmentError> {
+        let fitted = kmeans::fit(rows, dims, &Options { k, threads, ..options.clone() })?;
+        let (mut labels, mut distances) = (vec![0; judged], vec![0.0; judged]);
         fitted.assign(judged_rows, &mut labels, &mut distances);
-        let folds = folds.get_or_insert_with(|| silhouette::stratified_folds(&labels, repeats, options.seed));
-        let judged =
-            silhouette::stratified_repeats(judged_rows, dims, &labels, folds, repeats, options.threads);
+        Ok((fitted, labels))
+    };
+    let judge = |fitted: &KMeans, labels: &[u32], folds: &[u32], threads: usize| {
+        let judged = silhouette::stratified_repeats(judged_rows, dims, labels, folds, repeats, threads);
         // A clustering that puts a whole fold into one segment has no silhouette there.
-        let (mean, standard_error) = judged.map_or((f64::NAN, f64::NAN), |r| (r.mean, r.standard_error));
-        sweep.push(SweepRow {
-            point: SweepPoint { k, silhouette: mean, standard_error, inertia: fitted.inertia / n as f64 },
+        let (silhouette, standard_error) =
+            judged.map_or((f64::NAN, f64::NAN), |r| (r.mean, r.standard_error));
+        progress(n as u64);
+        SweepRow {
+            point: SweepPoint { k: fitted.k, silhouette, standard_error, inertia: fitted.inertia / n as f64 },
             iterations: fitted.iterations,
             chosen: false,
-        });
-        progress(n as u64);
-    }
+        }
+    };
+    // The reference comes first: its labels deal the folds.
+    let (fitted, labels) = fit(reference, options.threads)?;
+    let folds = silhouette::stratified_folds(&labels, repeats, options.seed);
+    let mut sweep = vec![judge(&fitted, &labels, &folds, options.threads)];
+    // One thread each: a start cannot be divided. The longest first, so that all end together.
+    let mut others: Vec<usize> = tried.iter().copied().filter(|k| *k != reference).collect();
+    others.sort_unstable_by(|a, b| b.cmp(a));
+    let done = workers::for_each(
+        options.threads,
+        others.len(),
+        Vec::new,
+        |done: &mut Vec<SweepRow>, number| -> Result<(), SegmentError> {
+            let (fitted, labels) = fit(others[number], 1)?;
+            done.push(judge(&fitted, &labels, &folds, 1));
+            Ok(())
+        },
+    )?;
+    sweep.extend(done.into_iter().flatten());
     sweep.sort_by_key(|row| row.point.k);
     let judged: Vec<(usize, f64, f64)> =
         sweep.iter().map(|row| (row.point.k, row.point.silhouette, row.point.standard_error)).collect();

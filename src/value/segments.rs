@@ -68,7 +68,7 @@ impl ValueSegments {
         settings: &Settings,
         seed: u64,
         threads: usize,
-        progress: impl Fn(u64),
+        progress: impl Fn(u64) + Sync,
     ) -> Result<Self, SegmentError> {
         let all = columns();
         let (behaviour, rows) = ScaledBehaviour::fit(&all, sample)?;

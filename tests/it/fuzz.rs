@@ -457,7 +457,7 @@ fn beside_a_good_file(name: &str, cases: u32, bytes: impl Strategy<Value = Vec<u
     ];
     let (config, _) = load(Some(&shop.path("packwise.toml")), &settings).unwrap();
     let engine = engine();
-    let folder = RunFolder::Local { root: shop.path("run") };
+    let folder = RunFolder::scratch(shop.path("run"));
     let left_out = std::cell::Cell::new(0);
     fuzz(cases, bytes, |bytes| {
         std::fs::write(shop.path("dumps").join(name), bytes).unwrap();

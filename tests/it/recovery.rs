@@ -264,7 +264,7 @@ fn a_file_that_changes_while_it_is_read_fails_the_run_with_its_name() {
     let models = Models { sample: 1_000, pool: 1_000, tuning: 1_000 };
     let engine = Engine::new(2, 512 << 20, models, Progress::new(false)).unwrap();
     let scratch = Scratch::temporary().unwrap();
-    let folder = RunFolder::Local { root: scratch.path().join("run") };
+    let folder = RunFolder::scratch(scratch.path().join("run"));
     let shuffle = |change: &dyn Fn()| {
         let Checked { mut plan, catalogue, .. } = check_input(&config, &engine).unwrap();
         change();

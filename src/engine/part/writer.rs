@@ -86,7 +86,7 @@ impl PartWriter {
         schema: SchemaRef,
     ) -> Result<Self, PartError> {
         let local = match folder {
-            RunFolder::Local { root } => root.join(&name),
+            RunFolder::Local { root, .. } => root.join(&name),
             RunFolder::Remote { staging, .. } => staging.join(&name),
         };
         let fail = |source: Box<dyn std::error::Error + Send + Sync>| PartError::Write {
@@ -141,14 +141,13 @@ impl PartWriter {
         self.group.leave();
         let buffered = self.file.into_inner().map_err(|error| fail(error.into()))?;
         let hashed = buffered.into_inner().map_err(|error| fail(error.into_error().into()))?;
-        hashed.file.sync_data().map_err(|error| fail(error.into()))?;
-        if let RunFolder::Remote { store, prefix, runtime, .. } = &self.folder {
-            let target = remote_path(prefix, &self.name);
-            runtime.block_on(upload_again(store.as_ref(), &target, &self.local)).map_err(fail)?;
-            std::fs::remove_file(&self.local).map_err(|error| PartError::Write {
-                path: self.local.display().to_string(),
-                source: error.into(),
-            })?;
+        match &self.folder {
+            RunFolder::Local { disk, .. } => disk.later(hashed.file, &self.local)?,
+            RunFolder::Remote { store, prefix, runtime, .. } => {
+                let target = remote_path(prefix, &self.name);
+                runtime.block_on(upload_again(store.as_ref(), &target, &self.local)).map_err(&fail)?;
+                std::fs::remove_file(&self.local).map_err(|error| fail(error.into()))?;
+            }
         }
         Ok(PartFile {
             path: self.name,

@@ -82,6 +82,14 @@ proptest! {
     }
 
     #[test]
+    fn exp_of_negative_is_that_of_the_library(x in -700.0f64..=0.0, near in -2.0f64..=0.0) {
+        for x in [x, near, 0.0, -0.0] {
+            prop_assert!((exp_of_negative(x) / x.exp() - 1.0).abs() < 4e-16, "{x}");
+        }
+        prop_assert!(exp_of_negative(f64::NEG_INFINITY) < 1e-303);
+    }
+
+    #[test]
     fn ln_1p_is_that_of_the_library(log in -80.0f64..80.0) {
         let x = log.exp();
         prop_assert!((ln_1p(x) / x.ln_1p() - 1.0).abs() < 5e-16, "{x}");

@@ -43,6 +43,7 @@ pub(super) fn publish(evaluation: &Evaluation, output: &Output, folder: &RunFold
     folder.put("recall_by_k.svg", recall_by_k(&lines).into_bytes())?;
     let k = compared_at(&evaluation.at);
     folder.put("accuracy_revenue.svg", accuracy_revenue(k, &points, &curve).into_bytes())?;
+    folder.settle()?;
     output.publish_evaluation(&evaluation.id, Report::of(evaluation).json()?)?;
     Ok(())
 }
