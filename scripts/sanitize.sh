@@ -27,6 +27,7 @@ pub mod numerics {
     pub mod coarse;
     pub mod near;
     pub mod random;
+    mod rows;
     pub mod simd;
 }
 RUST

@@ -15,7 +15,7 @@ pub(super) const PIECE: usize = 4;
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
 
-/// The points of [`Blocks`], slot by slot, with zeros to whole [`PIECE`]s. Memory: 4 bytes a dimension and slot.
+/// The points of [`Blocks`], slot by slot, with zeros to a whole number of fours. Memory: 4 bytes a dimension and slot.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     dims: usize,
