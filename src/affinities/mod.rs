@@ -22,6 +22,7 @@ use crate::segments::{SegmentError, package_ranks, read_all};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use gram::{Bought, Gram};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why affinities could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +40,8 @@ pub enum AffinityError {
 
 /// Counts and solves. `window` is the days before the cut-off whose purchases are the "next" ones.
 ///
-/// Memory: 48 bytes a pair of packages while it is solved, 8 after. Time: one pass over the published
+/// Memory: 48 bytes a pair of packages while it is counted and solved, more only within half of what is left under
+/// the limit (16 a thread), 8 after. Time: one pass over the published
 /// `customer_packages`, then a cube of the packages (2.7 · n³ operations in all).
 pub fn build(
     features: &Features,
@@ -52,12 +54,15 @@ pub fn build(
     if members.is_empty() {
         return Ok(Affinities::none(features.packages.len()));
     }
-    let needed = 48 * (members.len() as u64).pow(2);
+    let (needed, table) = (48 * (members.len() as u64).pow(2), Gram::bytes(members.len()));
     let left = engine.memory.usable();
     if needed > left {
         return Err(AffinityError::Memory { packages: members.len(), needed, left });
     }
-    let gram = Gram::new(members, features.packages.len());
+    // One for each worker, if they fit: to one that all add to, they would wait for each other at every pair.
+    let tables = usize::try_from(left / 2 / table).unwrap_or(usize::MAX).clamp(1, engine.threads);
+    let new = || Mutex::new(Gram::new(members.clone(), features.packages.len()));
+    let tables: Vec<Mutex<Gram>> = std::iter::repeat_with(new).take(tables).collect();
     let ranks = ranks(features);
     // Exclusive: what came after it is next.
     let before = (features.as_of_day - i64::from(window) + 1) * 86_400_000_000;
@@ -74,6 +79,8 @@ pub fn build(
             let days = rows.column(2).as_primitive::<Int64Type>();
             let first = rows.column(3).as_primitive::<TimestampMicrosecondType>();
             let last = rows.column(4).as_primitive::<TimestampMicrosecondType>();
+            let free = tables.iter().find_map(|table| table.try_lock().ok());
+            let mut gram = free.unwrap_or_else(|| lock(&tables[number % tables.len()]));
             let mut start = 0;
             let mut customers = 0;
             while start < owners.len() {
@@ -93,7 +100,15 @@ pub fn build(
             Ok(())
         },
     )?;
+    let mut gram = Gram::new(members, features.packages.len());
+    for table in tables {
+        gram.merge(&table.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
     Ok(models::solve(gram, &config.affinities, engine.threads)?)
+}
+
+fn lock(table: &Mutex<Gram>) -> MutexGuard<'_, Gram> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The packages with most customers, ties to the first code; in the order of their codes.

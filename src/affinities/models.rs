@@ -107,7 +107,7 @@ mod tests {
 
     /// Customers who buy 0 buy 1 as well; who had 2 goes on to 3.
     fn planted() -> Affinities {
-        let gram = Gram::new((0..4).collect(), 4);
+        let mut gram = Gram::new((0..4).collect(), 4);
         let bought = |package, before, next| Bought { package, days: 1, before, next };
         for _ in 0..200 {
             gram.add(&[bought(0, true, false), bought(1, true, true)]);
