@@ -11,13 +11,19 @@ use super::gram::{Gram, NO_MEMBER};
 use crate::config::resolve::Affinities as Settings;
 use crate::numerics::cholesky::{Cholesky, CholeskyError};
 
+/// Members side by side in a row of the models.
+pub const LANES: usize = 16;
+
+/// What a package says of [`LANES`] members: by the first model and by the second.
+pub type Says = [[f32; LANES]; 2];
+
 /// The fitted models. Memory: 8 bytes a pair of members.
 pub struct Affinities {
     /// Ranks of the packages that the models know, ascending.
     pub members: Vec<u32>,
     position: Vec<u32>,
-    together: Vec<f32>,
-    next: Vec<f32>,
+    /// Row by row; the members of the last lanes that there are not say nothing.
+    rows: Vec<Says>,
 }
 
 /// Solves both models. `threads` do not show in the result.
@@ -37,12 +43,15 @@ pub(super) fn solve(gram: Gram, settings: &Settings, threads: usize) -> Result<A
     add_ridge(&mut matrix, n, settings.next_ridge);
     let mut next = gram.next();
     Cholesky::factor(matrix, n, threads)?.solve_many(&mut next, n, threads)?;
-    Ok(Affinities {
-        members: gram.members,
-        position: gram.position,
-        together,
-        next: next.into_iter().map(|weight| weight as f32).collect(),
-    })
+    let mut rows = vec![Says::default(); n * n.div_ceil(LANES)];
+    for (row, says) in rows.chunks_exact_mut(n.div_ceil(LANES).max(1)).enumerate() {
+        for column in 0..n {
+            let [by_together, by_next] = &mut says[column / LANES];
+            by_together[column % LANES] = together[row * n + column];
+            by_next[column % LANES] = next[row * n + column] as f32;
+        }
+    }
+    Ok(Affinities { members: gram.members, position: gram.position, rows })
 }
 
 /// The ridge is a share of the mean of the diagonal, so that it means the same for any number of
@@ -53,36 +62,33 @@ fn add_ridge(matrix: &mut [f64], n: usize, share: f64) {
     (0..n).for_each(|at| matrix[at * n + at] += ridge);
 }
 
+/// What a row says of a member: (together, next).
+pub fn of_member(row: &[Says], member: usize) -> (f32, f32) {
+    let [together, next] = &row[member / LANES];
+    (together[member % LANES], next[member % LANES])
+}
+
 impl Affinities {
     /// No models, over `packages` packages.
     pub fn none(packages: usize) -> Self {
-        Self {
-            members: Vec::new(),
-            position: vec![NO_MEMBER; packages],
-            together: Vec::new(),
-            next: Vec::new(),
-        }
+        Self { members: Vec::new(), position: vec![NO_MEMBER; packages], rows: Vec::new() }
     }
 
-    /// Adds what a bought package says of every member: `x` times its row of both models. The slices
-    /// have one value a member.
-    #[inline(always)]
-    pub fn add(&self, package: u32, x: f32, together: &mut [f32], next: &mut [f32]) {
-        let n = self.members.len();
-        let Some(row) = self.member(package) else { return };
-        for (sum, weight) in together.iter_mut().zip(&self.together[row * n..][..n]) {
-            *sum += x * weight;
-        }
-        for (sum, weight) in next.iter_mut().zip(&self.next[row * n..][..n]) {
-            *sum += x * weight;
-        }
+    /// Whether every package is a member.
+    pub fn knows_all(&self) -> bool {
+        self.members.len() == self.position.len()
+    }
+
+    /// What a bought package says of every member, before any `x`; nothing if it is no member itself.
+    pub fn row(&self, package: u32) -> Option<&[Says]> {
+        let blocks = self.members.len().div_ceil(LANES);
+        self.member(package).map(|row| &self.rows[row * blocks..][..blocks])
     }
 
     /// What one bought package says of another: (together, next), before any `x`.
     pub fn between(&self, bought: u32, offered: u32) -> (f32, f32) {
-        let n = self.members.len();
-        match (self.member(bought), self.member(offered)) {
-            (Some(row), Some(column)) => (self.together[row * n + column], self.next[row * n + column]),
+        match (self.row(bought), self.member(offered)) {
+            (Some(row), Some(column)) => of_member(row, column),
             _ => (0.0, 0.0),
         }
     }
@@ -93,6 +99,16 @@ impl Affinities {
             Some(row) if *row != NO_MEMBER => Some(*row as usize),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+impl Affinities {
+    /// Models that know all packages and say nothing.
+    pub fn of_test(packages: usize) -> Self {
+        let members: Vec<u32> = (0..packages as u32).collect();
+        let rows = vec![Says::default(); packages * packages.div_ceil(LANES)];
+        Self { position: members.clone(), members, rows }
     }
 }
 
@@ -124,16 +140,15 @@ mod tests {
         assert!(models.between(2, 3).1 > 0.9, "{:?}", models.between(2, 3));
         assert_eq!(models.between(0, 0).0, 0.0, "nothing goes with itself");
         assert!(models.between(0, 3).0.abs() < 0.05);
-        let (mut together, mut next) = (vec![0.0; 4], vec![0.0; 4]);
-        models.add(0, 2.0, &mut together, &mut next);
-        assert_eq!(together[1], 2.0 * models.between(0, 1).0);
-        assert_eq!(next[1], 2.0 * models.between(0, 1).1);
+        let [together, next] = models.row(0).unwrap()[0];
+        assert_eq!((together[1], next[1]), models.between(0, 1));
+        assert_eq!((&together[4..], &next[4..]), (&[0.0; 12][..], &[0.0; 12][..]), "nobody is there");
     }
 
     #[test]
     fn packages_outside_say_nothing() {
         let models = Affinities::none(3);
-        models.add(1, 1.0, &mut [], &mut []);
+        assert!(models.row(1).is_none() && !models.knows_all());
         assert_eq!(models.between(0, 1), (0.0, 0.0));
     }
 }

@@ -4,7 +4,7 @@
 //! cleared by the kernel for every batch. These lend their values to an Arrow array and take the memory
 //! back when the batch is written.
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, NullBufferBuilder, PrimitiveArray, StringArray};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanBufferBuilder, PrimitiveArray, StringArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::error::ArrowError;
 use std::sync::Arc;
@@ -12,13 +12,14 @@ use std::sync::Arc;
 /// A column of numbers. Memory: its rows, kept until it is dropped.
 pub struct Column<T: ArrowPrimitiveType> {
     values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
+    /// Which rows have a value; nothing as long as all have one.
+    valid: Option<BooleanBufferBuilder>,
     lent: Option<PrimitiveArray<T>>,
 }
 
 impl<T: ArrowPrimitiveType> Default for Column<T> {
     fn default() -> Self {
-        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0), lent: None }
+        Self { values: Vec::new(), valid: None, lent: None }
     }
 }
 
@@ -54,21 +55,45 @@ impl<T: ArrowPrimitiveType> Column<T> {
         self.values.is_empty()
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, value: T::Native) {
         self.values.push(value);
-        self.nulls.append_non_null();
+        if let Some(valid) = &mut self.valid {
+            valid.append(true);
+        }
     }
 
-    #[inline]
+    /// Appends rows that have a value.
+    #[inline(always)]
+    pub fn extend(&mut self, values: impl IntoIterator<Item = T::Native>) {
+        self.values.extend(values);
+        if let Some(valid) = &mut self.valid {
+            valid.append_n(self.values.len() - valid.len(), true);
+        }
+    }
+
+    #[inline(always)]
     pub fn push_option(&mut self, value: Option<T::Native>) {
-        self.values.push(value.unwrap_or_default());
-        self.nulls.append(value.is_some());
+        match value {
+            Some(value) => self.push(value),
+            None => self.push_null(),
+        }
+    }
+
+    fn push_null(&mut self) {
+        let before = self.values.len();
+        self.values.push(T::Native::default());
+        let all = || {
+            let mut valid = BooleanBufferBuilder::new(before + 1);
+            valid.append_n(before, true);
+            valid
+        };
+        self.valid.get_or_insert_with(all).append(false);
     }
 
     /// The rows as an array; the column is empty afterwards.
     pub fn lend(&mut self) -> PrimitiveArray<T> {
-        let nulls: Option<NullBuffer> = self.nulls.finish();
+        let nulls = self.valid.take().map(|mut valid| NullBuffer::new(valid.finish()));
         let array = PrimitiveArray::new(ScalarBuffer::from(std::mem::take(&mut self.values)), nulls);
         self.lent = Some(array.clone());
         array
@@ -168,7 +193,7 @@ mod tests {
     #[test]
     fn memory_comes_back_and_values_do_not() {
         let mut column = Column::<Int64Type>::default();
-        column.push(7);
+        column.extend([7]);
         column.push_option(None);
         let array = column.lend();
         assert_eq!((array.value(0), array.is_null(1), column.len()), (7, true, 0));

@@ -189,6 +189,14 @@ pub fn id_text(ids: &dyn Array, row: usize) -> String {
     }
 }
 
+/// What `of` makes of the text of a customer id, without a copy of it where it is text.
+pub fn with_id<R>(ids: &dyn Array, row: usize, of: impl FnOnce(&[u8]) -> R) -> R {
+    match ids.as_string_opt::<i32>() {
+        Some(texts) => of(texts.value(row).as_bytes()),
+        None => of(id_text(ids, row).as_bytes()),
+    }
+}
+
 /// Package codes repeat: as a dictionary they are compared once a batch.
 fn with_code_dictionary(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
     let fields = metadata.schema().fields().iter().map(|field| {
@@ -203,7 +211,7 @@ fn with_code_dictionary(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMet
     ArrowReaderMetadata::try_new(metadata.metadata().clone(), ArrowReaderOptions::new().with_schema(schema))
 }
 
-/// Reads columns of a part by name, in the order asked for, in batches of [`BATCH_ROWS`].
+/// Reads columns of a part by name, in the order asked for, in batches of [`BATCH_ROWS`] or as many as are asked for.
 pub struct PartReader {
     reader: ParquetRecordBatchReader,
     order: Vec<usize>,
@@ -216,6 +224,17 @@ impl PartReader {
         part: &PartFile,
         columns: &[&str],
         runtime: &Handle,
+    ) -> Result<Self, PartError> {
+        Self::open_in_batches(folder, part, columns, runtime, BATCH_ROWS)
+    }
+
+    /// Opens a part to be read so many rows at a time.
+    pub fn open_in_batches(
+        folder: &RunFolder,
+        part: &PartFile,
+        columns: &[&str],
+        runtime: &Handle,
+        rows: usize,
     ) -> Result<Self, PartError> {
         let file = folder.published(part)?;
         let path = file.name.clone();
@@ -241,7 +260,7 @@ impl PartReader {
         let mask = ProjectionMask::roots(builder.parquet_schema(), sorted);
         let reader = builder
             .with_projection(mask)
-            .with_batch_size((part.rows as usize).clamp(1, BATCH_ROWS))
+            .with_batch_size((part.rows as usize).clamp(1, rows.max(1)))
             .build()
             .map_err(|error| fail(error.into()))?;
         Ok(Self { reader, order, path })

@@ -29,17 +29,21 @@ impl Recommender for LinearMethod<'_> {
 
     fn score(&self, customer: &History, scores: &mut [f64], work: &mut Work) {
         let members = &self.affinities.members;
-        let (mut together, mut next) = (vec![0f32; members.len()], vec![0f32; members.len()]);
+        let model = match self.model {
+            Linear::Ease => 0,
+            Linear::NextSet => 1,
+        };
+        let mut values = vec![0f32; members.len()];
         customer.totals_into(&mut work.totals);
         for total in &work.totals {
-            self.affinities.add(total.package, (total.baskets as f32).ln_1p(), &mut together, &mut next);
+            let x = (total.baskets as f32).ln_1p();
+            let row = self.affinities.row(total.package).unwrap_or_default();
+            for (value, says) in values.iter_mut().zip(row.iter().flat_map(|says| &says[model])) {
+                *value += x * says;
+            }
         }
         scores.fill(f64::NEG_INFINITY);
-        let values = match self.model {
-            Linear::Ease => &together,
-            Linear::NextSet => &next,
-        };
-        for (member, value) in members.iter().zip(values) {
+        for (member, value) in members.iter().zip(&values) {
             scores[*member as usize] = f64::from(*value);
         }
     }

@@ -4,8 +4,9 @@ use super::histories::History;
 use super::recommender::{Recommender, Work};
 use crate::affinities::Affinities;
 use crate::neighbours::pool::Neighbourhood;
+use crate::recommendations::board::{Board, NeighbourPackages, similarities};
 use crate::recommendations::model::ScoringModel;
-use crate::recommendations::score::{Board, NeighbourPackages, Preferences, Ranker, similarities};
+use crate::recommendations::score::{Preferences, Ranker};
 use crate::recommendations::signals::{Bought, PackageFacts, Subject};
 use std::collections::BTreeMap;
 

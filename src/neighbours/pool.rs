@@ -60,19 +60,23 @@ impl Pool {
     }
 }
 
-/// Who the candidates are, in the order of their hashes. Memory: 12 bytes a candidate and its id.
+/// Who the candidates are, in the order of their hashes. Memory: up to 16 bytes a candidate and its id.
 struct Members {
     hashes: Vec<u64>,
     ids: Vec<Box<[u8]>>,
-    /// The hashes are evenly spread, as they are the smallest of many: of as many equal stretches up to the last one,
-    /// where each begins.
+    /// The hashes are evenly spread, as they are the smallest of many: of about as many equal stretches up to the last
+    /// one, where each begins.
     starts: Vec<u32>,
+    /// Bits of a hash that do not tell its stretch.
+    shift: u32,
 }
 
 impl Members {
     /// `hashes` ascend.
     fn new(hashes: Vec<u64>, ids: Vec<Box<[u8]>>) -> Self {
-        let mut members = Self { hashes, ids, starts: Vec::new() };
+        let bits = |number: u64| u64::BITS - number.leading_zeros();
+        let shift = bits(hashes.last().copied().unwrap_or(0)).saturating_sub(bits(hashes.len() as u64));
+        let mut members = Self { hashes, ids, starts: Vec::new(), shift };
         for (at, hash) in members.hashes.iter().enumerate() {
             let stretch = members.stretch(*hash);
             if members.starts.len() <= stretch {
@@ -83,8 +87,7 @@ impl Members {
     }
 
     fn stretch(&self, hash: u64) -> usize {
-        let last = self.hashes.last().copied().unwrap_or(0);
-        (u128::from(hash) * self.hashes.len() as u128 / (u128::from(last) + 1)) as usize
+        (hash >> self.shift) as usize
     }
 
     /// Where a customer is; [`NOTHING`] if it is no member.
@@ -280,10 +283,10 @@ fn collect(
     workers::for_each(
         engine.threads,
         features.parts.len(),
-        || (),
-        |(), number| {
-            let view =
-                PartView::read(number, features, segments, &ranks, &[], folder, engine.runtime.handle())?;
+        PartView::default,
+        |last: &mut PartView, number| {
+            let (runtime, spent) = (engine.runtime.handle(), std::mem::take(last));
+            let view = PartView::read(number, features, segments, &ranks, &[], folder, runtime, spent)?;
             let active = view.column("active_days");
             for (sample, (members, _)) in samples.iter().zip(rule) {
                 let lock = || sample.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -312,6 +315,7 @@ fn collect(
                 }
             }
             engine.progress.advance(view.len() as u64);
+            *last = view;
             Ok::<(), NeighbourError>(())
         },
     )?;

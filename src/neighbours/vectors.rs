@@ -11,6 +11,9 @@ use crate::features::SampledCustomer;
 use crate::numerics::factor::{FactorOptions, Factors, SparseRows};
 use crate::numerics::pca::Pca;
 
+/// Customers that are projected at once.
+const MIXED: usize = 512;
+
 /// The fitted map from a customer to its vector.
 pub struct VectorModel {
     behaviour_dims: usize,
@@ -78,16 +81,32 @@ impl VectorModel {
         &self,
         customers: impl ExactSizeIterator<Item = (&'a [f32], &'a [u32], &'a [f64])>,
     ) -> Result<Vec<f32>, NeighbourError> {
-        let columns = self.columns();
-        let count = customers.len();
-        let mut mixed = vec![0f32; count * columns];
-        let mut terms = Vec::new();
-        for ((scaled, codes, weights), out) in customers.zip(mixed.chunks_exact_mut(columns)) {
-            self.mixed(scaled, codes, weights, &mut terms, out);
-        }
-        let mut vectors = vec![0f32; count * self.dims()];
-        self.pca.project(&mixed, &mut vectors)?;
+        let mut vectors = Vec::new();
+        self.vectors_into(customers, &mut vectors)?;
         Ok(vectors)
+    }
+
+    /// The same into `vectors`, which is cleared first.
+    pub fn vectors_into<'a>(
+        &self,
+        mut customers: impl ExactSizeIterator<Item = (&'a [f32], &'a [u32], &'a [f64])>,
+        vectors: &mut Vec<f32>,
+    ) -> Result<(), NeighbourError> {
+        let (columns, dims) = (self.columns(), self.dims());
+        vectors.clear();
+        vectors.resize(customers.len() * dims, 0.0);
+        // A few at a time: what is mixed stays in a cache.
+        let mut mixed = vec![0f32; MIXED.min(customers.len()) * columns];
+        let mut terms = Vec::new();
+        for vectors in vectors.chunks_mut(MIXED * dims.max(1)) {
+            let mixed = &mut mixed[..vectors.len() / dims.max(1) * columns];
+            for (out, (scaled, codes, weights)) in mixed.chunks_exact_mut(columns).zip(&mut customers) {
+                out.fill(0.0);
+                self.mixed(scaled, codes, weights, &mut terms, out);
+            }
+            self.pca.project(mixed, vectors)?;
+        }
+        Ok(())
     }
 
     fn mixed(&self, scaled: &[f32], codes: &[u32], weights: &[f64], terms: &mut Vec<f32>, out: &mut [f32]) {

@@ -112,6 +112,8 @@ pub fn explain(
                 },
             };
             let factors = stage.ranker.factors(&subject, &candidate);
+            let mut speakers = Vec::new();
+            stage.ranker.speakers(&subject, &mut speakers);
             let mut named: Vec<(&'static str, f64)> =
                 Factor::ALL.iter().zip(factors).map(|(factor, value)| (factor.text(), value)).collect();
             named.push(("policies", stage.ranker.preferences.of(package).1));
@@ -127,7 +129,7 @@ pub fn explain(
                 outcome,
                 neighbours: candidate.neighbours,
                 consulted: near.len(),
-                because_of: stage.ranker.because_of(&subject, &candidate).map(code),
+                because_of: stage.ranker.because_of(&subject, &speakers, &candidate).map(code),
                 last_offer_utility: last,
             });
             Ok(())

@@ -5,6 +5,7 @@
 //! | [`signals`] | what is known of a customer and a package |
 //! | [`model`] | weights over signals: ln odds, and the factors that they fall apart into |
 //! | [`tune`] | learns the weights from the window before the cut-off |
+//! | [`board`] | sums over all packages for one customer, and which lead |
 //! | [`score`] | scores every package for a customer, and ranks |
 //! | [`visit`] | goes through the customers of a part with their neighbours |
 //! | [`offers`] | from a ranking to offers: novelty, slots, rules |
@@ -15,6 +16,7 @@
 //! | [`caps`], `capped` | limits over all customers, by prices |
 //! | [`reasons`] | why, in a sentence |
 
+pub mod board;
 mod capped;
 pub mod caps;
 pub mod explain;

@@ -3,7 +3,6 @@
 use super::score::Candidate;
 use super::signals::Factor;
 use super::write::Row;
-use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
 /// What speaks most for an offer.
@@ -124,31 +123,37 @@ impl Reason {
     pub fn write<'a>(&self, out: &mut String, name: impl Fn(u32) -> &'a str) {
         out.clear();
         if let Some((times, ago)) = self.bought {
-            let _ = match times {
-                1 => write!(out, "Bought once, last "),
-                2 => write!(out, "Bought twice, last "),
-                n => write!(out, "Bought {n} times, last "),
-            };
+            match times {
+                1 => out.push_str("Bought once, last "),
+                2 => out.push_str("Bought twice, last "),
+                n => put(out, &[&"Bought ", &n, &" times, last "]),
+            }
             ago.write(out);
         }
         if self.neighbours > 0 {
             self.lead(out);
             self.near(out);
         } else if self.bought.is_none() && self.because_of.is_none() {
-            let _ = write!(out, "Sells well in segment {}", self.segment + 1);
+            put(out, &[&"Sells well in segment ", &(self.segment + 1)]);
         }
         if let Some(package) = self.because_of {
-            let goes = if out.is_empty() { "Goes" } else { "; goes" };
-            let _ = write!(out, "{goes} with {}, which the customer buys", name(package));
+            let goes = if out.is_empty() { "Goes with " } else { "; goes with " };
+            put(out, &[&goes, &name(package), &", which the customer buys"]);
         }
         if let Some(price) = self.price {
             self.lead(out);
-            let _ = match price {
-                Price::Usual => write!(out, "costs what the customer usually pays"),
-                Price::Times(times) => write!(out, "costs {times} times what the customer usually pays"),
-                Price::More(share) => write!(out, "costs {share} % more than the customer usually pays"),
-                Price::Less(share) => write!(out, "costs {share} % less than the customer usually pays"),
-            };
+            match price {
+                Price::Usual => out.push_str("costs what the customer usually pays"),
+                Price::Times(times) => {
+                    put(out, &[&"costs ", &times, &" times what the customer usually pays"])
+                }
+                Price::More(share) => {
+                    put(out, &[&"costs ", &share, &" % more than the customer usually pays"])
+                }
+                Price::Less(share) => {
+                    put(out, &[&"costs ", &share, &" % less than the customer usually pays"])
+                }
+            }
         }
     }
 
@@ -159,13 +164,37 @@ impl Reason {
     }
 
     fn near(&self, out: &mut String) {
-        let verb = if self.neighbours == 1 { "buys" } else { "buy" };
+        let verb = if self.neighbours == 1 { " buys it" } else { " buy it" };
         let who = match self.wording {
-            Wording::HighRevenue => "most similar high-revenue customers",
-            Wording::Similar => "most similar customers",
+            Wording::HighRevenue => " most similar high-revenue customers",
+            Wording::Similar => " most similar customers",
         };
-        let _ = write!(out, "{} of the {} {who} {verb} it", self.neighbours, self.consulted);
+        put(out, &[&self.neighbours, &" of the ", &self.consulted, &who, &verb]);
     }
+}
+
+/// A piece of a sentence. `format!` would take as long as all the rest of an offer.
+trait Piece {
+    fn put(&self, out: &mut String);
+}
+
+impl Piece for &str {
+    fn put(&self, out: &mut String) {
+        out.push_str(self);
+    }
+}
+
+impl Piece for u32 {
+    fn put(&self, out: &mut String) {
+        if *self >= 10 {
+            (self / 10).put(out);
+        }
+        out.push(char::from(b'0' + (self % 10) as u8));
+    }
+}
+
+fn put(out: &mut String, pieces: &[&dyn Piece]) {
+    pieces.iter().for_each(|piece| piece.put(out));
 }
 
 impl Price {
@@ -213,13 +242,13 @@ impl Ago {
     }
 
     fn write(self, out: &mut String) {
-        let _ = match self {
-            Self::LastDay => write!(out, "on the last day"),
-            Self::Days(1) => write!(out, "1 day ago"),
-            Self::Days(days) => write!(out, "{days} days ago"),
-            Self::Weeks(weeks) => write!(out, "{weeks} weeks ago"),
-            Self::Months(months) => write!(out, "{months} months ago"),
-        };
+        match self {
+            Self::LastDay => out.push_str("on the last day"),
+            Self::Days(1) => out.push_str("1 day ago"),
+            Self::Days(days) => put(out, &[&u32::from(days), &" days ago"]),
+            Self::Weeks(weeks) => put(out, &[&u32::from(weeks), &" weeks ago"]),
+            Self::Months(months) => put(out, &[&u32::from(months), &" months ago"]),
+        }
     }
 }
 

@@ -4,22 +4,13 @@
 //! segment, what belongs to the customer is added densely (affinities, price) or where there is
 //! something to add (neighbours, own purchases).
 
+use super::board::{Board, Evidence, LIKELY, NeighbourPackages, Shares};
 use super::model::{Pair, ScoringModel};
 use super::signals::{
-    Bought, EXPLORE, EXPLORE_PACKAGE, Factor, PackageFacts, REPEAT, Subject, affinity_signal,
-    explore_signals, neighbour_signal, price_step, repeat_signals,
+    Bought, EXPLORE, EXPLORE_PACKAGE, Factor, PackageFacts, REPEAT, Subject, explore_signals, repeat_signals,
 };
 use crate::affinities::Affinities;
-use crate::numerics::simd::{self, Kernel};
-use crate::numerics::special::exp_of_negative;
-
-/// Packages of a segment that are looked at first for a customer's best: they set the bar.
-const LIKELY: usize = 64;
-/// Packages that are held against the bar at once.
-const CHUNK: usize = 32;
-
-/// A neighbour's packages by rank, and its squared distance.
-pub type NeighbourPackages<'a> = (&'a [u32], f32);
+use crate::affinities::models::{Says, of_member};
 
 /// A package in a customer's ranking.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +24,7 @@ pub struct Candidate {
     pub bought: Option<u32>,
     /// Neighbours that bought it.
     pub neighbours: u32,
-    /// The share of neighbours, and what the affinities say: what its factors are made of.
+    /// What neighbours and affinities say: its factors are made of it.
     pub(super) evidence: Evidence,
 }
 
@@ -43,14 +34,6 @@ impl Candidate {
         let bought = bought.then_some(0);
         Self { package, log_odds: utility, utility, bought, neighbours: 0, evidence: Evidence::default() }
     }
-}
-
-/// What others say of a package for one customer.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Evidence {
-    pub near: f32,
-    pub together: f32,
-    pub next: f32,
 }
 
 /// What is added to the ln odds before ranking, by package rank; empty: nothing.
@@ -83,6 +66,14 @@ impl Preferences {
     }
 }
 
+/// An own package, and what it says of others.
+pub struct Speaker<'a> {
+    package: u32,
+    /// What it weighs.
+    x: f64,
+    says: &'a [Says],
+}
+
 /// The model with everything that it weighs; shared by all workers.
 /// Memory: 4 bytes a package and segment.
 pub struct Ranker<'a> {
@@ -94,35 +85,6 @@ pub struct Ranker<'a> {
     bases: Vec<Vec<f32>>,
     /// The packages that lead there.
     likely: Vec<Vec<u32>>,
-}
-
-/// A worker's scoreboard. Memory: 24 bytes a package.
-pub struct Board {
-    utilities: Vec<f32>,
-    near: Vec<f32>,
-    counts: Vec<u32>,
-    together: Vec<f32>,
-    next: Vec<f32>,
-    /// What both say, weighted, by member of the affinities.
-    signals: Vec<f32>,
-    /// By neighbour.
-    similarities: Vec<f64>,
-    best: Vec<(f32, u32)>,
-}
-
-impl Board {
-    pub fn new(packages: usize) -> Self {
-        Self {
-            utilities: vec![0.0; packages],
-            near: vec![0.0; packages],
-            counts: vec![0; packages],
-            similarities: Vec::new(),
-            together: Vec::new(),
-            next: Vec::new(),
-            signals: Vec::new(),
-            best: Vec::new(),
-        }
-    }
 }
 
 impl<'a> Ranker<'a> {
@@ -149,10 +111,10 @@ impl<'a> Ranker<'a> {
         };
         let bases: Vec<Vec<f32>> = (0..segments.max(1)).map(base).collect();
         let likely = |base: &Vec<f32>| {
-            let mut leading = Vec::new();
-            best(base, &[], LIKELY, &mut leading);
-            leading.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            leading.into_iter().map(|(_, package)| package).collect()
+            let mut leading: Vec<u32> = (0..base.len() as u32).collect();
+            leading.sort_by(|a, b| base[*b as usize].total_cmp(&base[*a as usize]));
+            leading.truncate(LIKELY);
+            leading
         };
         let likely = bases.iter().map(likely).collect();
         Self { facts, affinities, model, preferences, bases, likely }
@@ -169,28 +131,33 @@ impl<'a> Ranker<'a> {
         out: &mut Vec<Candidate>,
     ) {
         self.fill(subject, neighbours, board);
+        let mut leading = std::mem::take(&mut board.leading);
+        let likely = &self.likely[self.base(subject)];
+        board.lead(subject, self.affinities, self.shares(subject), likely, most, &mut leading);
+        let own = subject.bought.iter().map(|bought| bought.package);
+        board.tell(self.affinities, own.chain(leading.iter().map(|(_, package)| *package)));
         out.clear();
+        let pair = self.pair(subject);
         for (position, bought) in subject.bought.iter().enumerate() {
-            board.utilities[bought.package as usize] = f32::NEG_INFINITY;
-            let evidence = self.evidence(bought.package, board);
+            let evidence = board.told(position);
             let signals = repeat_signals(subject, bought, evidence, self.facts);
-            let log_odds = self.pair(subject).repeat.log_odds(&signals);
+            let log_odds = pair.repeat.log_odds(&signals);
             out.push(self.candidate(bought.package, log_odds, Some(position as u32), evidence, board));
         }
-        best(&board.utilities, &self.likely[self.base(subject)], most, &mut board.best);
-        for at in 0..board.best.len() {
-            let package = board.best[at].1;
-            let evidence = self.evidence(package, board);
-            let signals = explore_signals(subject, package, evidence, self.facts);
-            let log_odds = self.pair(subject).explore.log_odds(&signals);
-            out.push(self.candidate(package, log_odds, None, evidence, board));
+        for ((_, package), told) in leading.iter().zip(subject.bought.len()..) {
+            let evidence = board.told(told);
+            let signals = explore_signals(subject, *package, evidence, self.facts);
+            let log_odds = pair.explore.log_odds(&signals);
+            out.push(self.candidate(*package, log_odds, None, evidence, board));
         }
+        board.leading = leading;
         out.sort_unstable_by(|a, b| b.utility.total_cmp(&a.utility).then(a.package.cmp(&b.package)));
     }
 
     /// One package of the customer that was ranked last.
-    pub fn one(&self, subject: &Subject, package: u32, board: &Board) -> Candidate {
-        let evidence = self.evidence(package, board);
+    pub fn one(&self, subject: &Subject, package: u32, board: &mut Board) -> Candidate {
+        board.tell(self.affinities, std::iter::once(package));
+        let evidence = board.told(0);
         let position = subject.bought.iter().position(|bought| bought.package == package);
         let pair = self.pair(subject);
         let log_odds = match position {
@@ -211,10 +178,10 @@ impl<'a> Ranker<'a> {
         scores: &mut [f64],
     ) {
         self.fill(subject, neighbours, board);
-        scores.iter_mut().zip(&board.utilities).for_each(|(score, utility)| *score = f64::from(*utility));
-        for bought in subject.bought {
-            let evidence = self.evidence(bought.package, board);
-            let signals = repeat_signals(subject, bought, evidence, self.facts);
+        board.all(self.affinities, self.shares(subject), scores);
+        board.tell(self.affinities, subject.bought.iter().map(|bought| bought.package));
+        for (at, bought) in subject.bought.iter().enumerate() {
+            let signals = repeat_signals(subject, bought, board.told(at), self.facts);
             let log_odds = self.pair(subject).repeat.log_odds(&signals);
             let (price, boost) = self.preferences.of(bought.package);
             scores[bought.package as usize] = log_odds + price + boost;
@@ -233,20 +200,29 @@ impl<'a> Ranker<'a> {
         factors
     }
 
+    /// The own packages that may speak for others, into `out`, for [`Ranker::because_of`].
+    pub fn speakers(&self, subject: &Subject, out: &mut Vec<Speaker<'a>>) {
+        out.clear();
+        out.extend(subject.bought.iter().filter_map(|bought| {
+            let says = self.affinities.row(bought.package)?;
+            Some(Speaker { package: bought.package, x: f64::from(bought.ln_days()), says })
+        }));
+    }
+
     /// The own package that speaks most for another through the affinities, if one does.
-    pub fn because_of(&self, subject: &Subject, candidate: &Candidate) -> Option<u32> {
+    pub fn because_of(&self, subject: &Subject, speakers: &[Speaker], candidate: &Candidate) -> Option<u32> {
         if candidate.bought.is_some() {
             return None;
         }
+        let member = self.affinities.member(candidate.package)?;
         let weights = &self.pair(subject).explore.signals;
         let (by_together, by_next) = (weights[1].max(0.0), weights[2].max(0.0));
         let mut strongest: Option<(f64, u32)> = None;
-        for bought in subject.bought {
-            let (together, next) = self.affinities.between(bought.package, candidate.package);
-            let x = f64::from(bought.ln_days());
-            let says = x * (by_together * f64::from(together) + by_next * f64::from(next));
+        for speaker in speakers {
+            let (together, next) = of_member(speaker.says, member);
+            let says = speaker.x * (by_together * f64::from(together) + by_next * f64::from(next));
             if says > 1e-4 && strongest.is_none_or(|(most, _)| says > most) {
-                strongest = Some((says, bought.package));
+                strongest = Some((says, speaker.package));
             }
         }
         strongest.map(|(_, package)| package)
@@ -270,7 +246,7 @@ impl<'a> Ranker<'a> {
         board: &Board,
     ) -> Candidate {
         let (price, boost) = self.preferences.of(package);
-        let neighbours = board.counts[package as usize];
+        let neighbours = board.count(package);
         Candidate { package, log_odds, utility: log_odds + price + boost, bought, neighbours, evidence }
     }
 
@@ -287,167 +263,16 @@ impl<'a> Ranker<'a> {
         explore_signals(subject, candidate.package, candidate.evidence, self.facts)
     }
 
-    fn evidence(&self, package: u32, board: &Board) -> Evidence {
-        let (together, next) = self
-            .affinities
-            .member(package)
-            .map_or((0.0, 0.0), |member| (board.together[member], board.next[member]));
-        Evidence { near: board.near[package as usize], together, next }
-    }
-
     /// What every package would be worth if it were new.
     fn fill(&self, subject: &Subject, neighbours: &[NeighbourPackages], board: &mut Board) {
-        add_neighbours(neighbours, board);
-        let members = &self.affinities.members;
-        board.together.resize(members.len(), 0.0);
-        board.next.resize(members.len(), 0.0);
-        board.signals.resize(members.len(), 0.0);
-        let weights = &self.pair(subject).explore.signals;
-        simd::widest(Fill {
-            affinities: self.affinities,
-            subject,
-            base: &self.bases[self.base(subject)],
-            ln_prices: &self.facts.ln_price,
-            weights: [0, 1, 2, 3, 4].map(|at| weights[at] as f32),
-            near: &board.near,
-            utilities: &mut board.utilities,
-            together: &mut board.together,
-            next: &mut board.next,
-            signals: &mut board.signals,
-        });
+        let from = (&self.bases[self.base(subject)][..], &self.facts.ln_price[..]);
+        board.fill(subject, neighbours, self.affinities, from, self.shares(subject));
     }
-}
 
-/// The utility of every package: one pass over all of them for each sum.
-struct Fill<'a> {
-    affinities: &'a Affinities,
-    subject: &'a Subject<'a>,
-    base: &'a [f32],
-    ln_prices: &'a [f32],
-    /// Neighbours, together, next, price step and its square.
-    weights: [f32; 5],
-    near: &'a [f32],
-    utilities: &'a mut [f32],
-    together: &'a mut [f32],
-    next: &'a mut [f32],
-    signals: &'a mut [f32],
-}
-
-impl Kernel for Fill<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { affinities, subject, base, ln_prices, weights, near, utilities, together, next, signals } =
-            self;
-        let [near_weight, together_weight, next_weight, linear, square] = weights;
-        if subject.ln_usual.is_nan() || (linear == 0.0 && square == 0.0) {
-            utilities.copy_from_slice(base);
-        } else {
-            for ((utility, base), price) in utilities.iter_mut().zip(base).zip(ln_prices) {
-                let step = price_step(*price, subject.ln_usual);
-                *utility = base + step * (linear + step * square);
-            }
-        }
-        together.fill(0.0);
-        next.fill(0.0);
-        for bought in subject.bought {
-            affinities.add(bought.package, bought.ln_days(), together, next);
-        }
-        for ((signal, together), next) in signals.iter_mut().zip(together).zip(next) {
-            *signal = together_weight * affinity_signal(*together) + next_weight * affinity_signal(*next);
-        }
-        if affinities.members.len() == utilities.len() {
-            utilities.iter_mut().zip(signals).for_each(|(utility, signal)| *utility += *signal);
-        } else {
-            for (member, signal) in affinities.members.iter().zip(signals) {
-                utilities[*member as usize] += *signal;
-            }
-        }
-        for (utility, near) in utilities.iter_mut().zip(near) {
-            *utility += if *near > 0.0 { near_weight * neighbour_signal(*near) } else { 0.0 };
-        }
-    }
-}
-
-/// The share of neighbours that bought each package, weighted by similarity.
-fn add_neighbours(neighbours: &[NeighbourPackages], board: &mut Board) {
-    board.near.fill(0.0);
-    board.counts.fill(0);
-    similarities(neighbours.iter().map(|(_, squared)| *squared), &mut board.similarities);
-    let total: f64 = board.similarities.iter().sum();
-    for ((packages, _), similarity) in neighbours.iter().zip(&board.similarities) {
-        let weight = (similarity / total) as f32;
-        for package in *packages {
-            let at = *package as usize;
-            board.near[at] += weight;
-            board.counts[at] += 1;
-        }
-    }
-}
-
-/// Similarities exp(−d² / 2h²) by squared distances d², where h² is the mean squared distance of the
-/// neighbours: they do not depend on the scale of the vectors. `out` is cleared first.
-pub fn similarities(squared: impl Iterator<Item = f32>, out: &mut Vec<f64>) {
-    out.clear();
-    out.extend(squared.map(f64::from));
-    let mean = out.iter().sum::<f64>() / out.len().max(1) as f64;
-    if mean > 0.0 {
-        simd::widest(Similarities { squared: out, scale: 2.0 * mean });
-    } else {
-        out.fill(1.0);
-    }
-}
-
-struct Similarities<'a> {
-    squared: &'a mut [f64],
-    scale: f64,
-}
-
-impl Kernel for Similarities<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        for value in self.squared {
-            *value = exp_of_negative(-*value / self.scale);
-        }
-    }
-}
-
-/// The `most` largest finite values with their positions, in no particular order; ties to the lower
-/// position. `likely` are positions to look at first: the better they are, the less is looked at twice.
-fn best(values: &[f32], likely: &[u32], most: usize, out: &mut Vec<(f32, u32)>) {
-    out.clear();
-    if most == 0 {
-        return;
-    }
-    // Nothing below the least of any `most` values can be among the best: of the best ones of so many groups.
-    let best_of = |group: usize| {
-        let group = likely.iter().skip(group).step_by(most).map(|at| values[*at as usize]);
-        group.fold(f32::NEG_INFINITY, f32::max)
-    };
-    let mut bar = (0..most).map(best_of).fold(f32::INFINITY, f32::min).next_down();
-    // A buffer of twice the number, cut back when it is full: each cut raises the bar.
-    let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    for (chunk, start) in values.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        if !chunk.iter().fold(false, |any, value| any | (*value > bar)) {
-            continue;
-        }
-        for (value, position) in chunk.iter().zip(start..) {
-            if *value > bar {
-                out.push((*value, position));
-                if out.len() == 2 * most {
-                    out.select_nth_unstable_by(most - 1, order);
-                    out.truncate(most);
-                    bar = bar.max(out[most - 1].0);
-                }
-            }
-        }
-    }
-    if out.len() > most {
-        out.select_nth_unstable_by(most - 1, order);
-        out.truncate(most);
+    fn shares(&self, subject: &Subject) -> Shares {
+        let [near, together, next, step, square] =
+            std::array::from_fn(|signal| self.pair(subject).explore.signals[signal] as f32);
+        Shares { near, together, next, price: [step, square] }
     }
 }
 
@@ -511,21 +336,5 @@ mod tests {
             assert!((sum + boost - candidate.utility).abs() < 1e-9);
             assert!((candidate.log_odds + price + boost - candidate.utility).abs() < 1e-9);
         }
-    }
-
-    #[test]
-    fn the_best_are_the_best() {
-        let values: Vec<f32> =
-            (0..1000).map(|at| ((at * 7919) % 1000) as f32).chain([f32::NEG_INFINITY]).collect();
-        let mut out = Vec::new();
-        best(&values, &[1000, 7, 9], 5, &mut out);
-        let mut found: Vec<i32> = out.iter().map(|(value, _)| *value as i32).collect();
-        found.sort_unstable();
-        assert_eq!(found, [995, 996, 997, 998, 999]);
-        best(&[1.0, f32::NEG_INFINITY, 1.0, 1.0], &[3, 1, 2], 2, &mut out);
-        out.sort_by_key(|(_, position)| *position);
-        assert_eq!(out, [(1.0, 0), (1.0, 2)], "ties go to the lower position, nothing infinite comes");
-        best(&values, &[], 0, &mut out);
-        assert!(out.is_empty());
     }
 }

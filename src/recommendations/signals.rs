@@ -2,7 +2,7 @@
 //! weighs. Packages that the customer has bought and packages that are new to it have other signals,
 //! so they have a model each.
 
-use super::score::Evidence;
+use super::board::Evidence;
 use crate::features::{Features, RECENT};
 use crate::segments::Segments;
 use std::sync::LazyLock;
@@ -73,8 +73,8 @@ pub(super) const EXPLORE_PACKAGE: usize = 5;
 
 /// Added before the logarithm of a share of neighbours, and of what affinities say, so that nothing
 /// has a value; signals are measured from there, so that nothing counts for nothing.
-const NEIGHBOUR_FLOOR: f32 = 0.003;
-const AFFINITY_FLOOR: f32 = 0.01;
+pub(super) const NEIGHBOUR_FLOOR: f32 = 0.003;
+pub(super) const AFFINITY_FLOOR: f32 = 0.01;
 /// Added to shares and weights of what the customer bought.
 const OWN_FLOOR: f32 = 0.02;
 /// A price step is a logarithm within this bound.
@@ -176,9 +176,9 @@ pub(super) fn repeat_signals(
         if bought.last_day >= subject.last_day { 1.0 } else { 0.0 },
         fast_ln(active),
         fast_ln((subject.today - subject.last_day).max(0) as f32 + 1.0),
-        neighbour_signal(evidence.near),
-        affinity_signal(evidence.together),
-        affinity_signal(evidence.next),
+        evidence.near,
+        evidence.together,
+        evidence.next,
         facts.repeat_rate[package],
         shares[0],
         shares[1],
@@ -196,9 +196,9 @@ pub(super) fn explore_signals(
     let step = price_step(facts.ln_price[package as usize], subject.ln_usual);
     let [all, short, long] = facts.shares[package as usize];
     [
-        neighbour_signal(evidence.near),
-        affinity_signal(evidence.together),
-        affinity_signal(evidence.next),
+        evidence.near,
+        evidence.together,
+        evidence.next,
         step,
         step * step,
         all,

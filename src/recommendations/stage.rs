@@ -1,11 +1,12 @@
 //! The offers of a group of customers: rank, ask the rules, choose, explain.
 
+use super::board::{Board, NeighbourPackages};
 use super::capped::{CapPlan, CapSpillWriter, candidates_of};
 use super::figures::{Counted, Tally};
 use super::offers::{Rule, STANDS, Walk};
 use super::reasons::{Source, Wording};
 use super::rules::{CustomerFacts, Excluded, Rules};
-use super::score::{Board, Candidate, Ranker};
+use super::score::{Candidate, Ranker};
 use super::signals::Subject;
 use super::visit::Group;
 use super::write::{OfferWriter, Row};
@@ -284,7 +285,7 @@ impl Stage<'_> {
         &self,
         group: &Group,
         at: usize,
-        near: &[super::score::NeighbourPackages],
+        near: &[NeighbourPackages],
         most: usize,
         pins: &Pins,
         board: &mut Board,
@@ -425,6 +426,9 @@ impl Stage<'_> {
         let revenue =
             |candidate: &Candidate| probability(candidate.log_odds) * self.prices[candidate.package as usize];
         let mut held: Vec<(Rule, f64)> = Vec::new();
+        let mut speakers = Vec::new();
+        self.ranker.speakers(&subject, &mut speakers);
+        let mut offers = Vec::with_capacity(walk.chosen.len());
         for (rank, position) in walk.chosen.iter().enumerate() {
             let candidate = &ranking[*position];
             let factors = self.ranker.factors(&subject, candidate);
@@ -435,7 +439,7 @@ impl Stage<'_> {
             if let Some(rule) = held_out.and_then(|name| self.policies.number(name)) {
                 held.push((rule + BUILT_IN, earned));
             }
-            let offer = Row {
+            offers.push(Row {
                 rank,
                 candidate,
                 score,
@@ -443,11 +447,11 @@ impl Stage<'_> {
                 boost: self.ranker.preferences.of(candidate.package).1,
                 source,
                 subject: &subject,
-                because_of: self.ranker.because_of(&subject, candidate),
+                because_of: self.ranker.because_of(&subject, &speakers, candidate),
                 consulted,
                 wording: self.wording,
                 held_out,
-            };
+            });
             desk.tally.offer(&Counted {
                 package: candidate.package,
                 source,
@@ -455,8 +459,8 @@ impl Stage<'_> {
                 held_out: held_out.is_some(),
                 revenue: earned,
             });
-            writer.offer(&group.view.ids, *row, &offer)?;
         }
+        writer.offers(&group.view.ids, *row, &offers)?;
         let taken = walk.refused.iter().map(|(position, rule)| (*rule, revenue(&ranking[*position])));
         let considered = (walk.chosen.len() + walk.refused.len()) as u64;
         desk.tally.funnel.walk(considered, taken.chain(held.iter().copied()), &mut desk.seen);

@@ -6,8 +6,9 @@
 //! score is a probability given a purchase. A customer counts by the square root of what it bought:
 //! between every customer alike and every purchase alike.
 
+use super::board::Board;
 use super::model::{Pair, ScoringModel, Tuning, Weights};
-use super::score::{Board, Candidate, Preferences, Ranker};
+use super::score::{Candidate, Preferences, Ranker};
 use super::signals::{EXPLORE, Factor, REPEAT, Signal};
 use super::visit::Visitor;
 use super::{Fitted, RecommendationError};

@@ -1,17 +1,18 @@
 //! Goes through the customers of a part, a group at a time, with everything that a score needs.
 
+use super::board::NeighbourPackages;
 use super::kept::{KeptNeighbours, PartAnswers};
-use super::score::NeighbourPackages;
 use super::signals::{Bought, PackageFacts, Subject};
 use super::{Fitted, RecommendationError};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::part::{RunFolder, id_text};
+use crate::engine::part::{RunFolder, id_text, with_id};
 use crate::neighbours::index::{NOTHING, Neighbours};
 use crate::neighbours::pool::{Neighbourhood, Pool};
 use crate::policies::Policies;
 use crate::segments::part_view::{PartView, Ranks, ranks};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Customers that are looked up and scored together: more share more of a look-up, fewer bound the memory of
 /// answers (8 bytes a neighbour).
@@ -28,6 +29,32 @@ pub struct Visitor<'a> {
     scale: f64,
     folder: &'a RunFolder,
     kept: Kept<'a>,
+    /// Of parts that are done, for the next ones.
+    desks: Mutex<Vec<Desk>>,
+}
+
+/// What a part needs, kept for the next one: memory that comes and goes is cleared by the system every time.
+#[derive(Default)]
+struct Desk {
+    view: Option<PartView>,
+    columns: GroupColumns,
+}
+
+/// The customers of a group by column.
+#[derive(Default)]
+struct GroupColumns {
+    answers: Vec<Neighbours>,
+    /// Pool and query number, by customer of the group.
+    places: Vec<Option<(usize, usize)>>,
+    bought: Vec<Bought>,
+    offsets: Vec<usize>,
+    active_days: Vec<f32>,
+    last_days: Vec<i32>,
+    ln_usual: Vec<f32>,
+    /// What is asked of a pool.
+    vectors: Vec<f32>,
+    queries: Vec<f32>,
+    exclude: Vec<u32>,
 }
 
 /// Where neighbours come from.
@@ -47,14 +74,7 @@ pub struct Group<'a> {
     pub view: &'a PartView,
     pub range: Range<usize>,
     fitted: &'a Fitted,
-    answers: Vec<Neighbours>,
-    /// Pool and query number, by customer of the group.
-    places: Vec<Option<(usize, usize)>>,
-    bought: Vec<Bought>,
-    offsets: Vec<usize>,
-    active_days: Vec<f32>,
-    last_days: Vec<i32>,
-    ln_usual: Vec<f32>,
+    own: GroupColumns,
 }
 
 impl<'a> Visitor<'a> {
@@ -69,6 +89,7 @@ impl<'a> Visitor<'a> {
             scale: config.money.scale(),
             folder,
             kept: Kept::No,
+            desks: Mutex::default(),
         }
     }
 
@@ -78,6 +99,7 @@ impl<'a> Visitor<'a> {
             kept: Kept::Keep(kept),
             ranks: ranks(&self.fitted.features),
             columns: self.columns.clone(),
+            desks: Mutex::default(),
             ..*self
         }
     }
@@ -103,9 +125,20 @@ impl<'a> Visitor<'a> {
     ) -> Result<(), E> {
         let Fitted { features, segments, .. } = self.fitted;
         let runtime = self.engine.runtime.handle();
-        let view =
-            PartView::read(number, features, segments, &self.ranks, &self.columns, self.folder, runtime)
-                .map_err(RecommendationError::from)?;
+        let desks = || self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut desk = desks().pop().unwrap_or_default();
+        let spent = desk.view.take().unwrap_or_default();
+        let view = PartView::read(
+            number,
+            features,
+            segments,
+            &self.ranks,
+            &self.columns,
+            self.folder,
+            runtime,
+            spent,
+        )
+        .map_err(RecommendationError::from)?;
         let (active, recency) = (view.column("active_days"), view.column("recency_days"));
         let usual = view.column("average_purchase");
         let mut kept = match self.kept {
@@ -115,40 +148,45 @@ impl<'a> Visitor<'a> {
         };
         for start in (0..view.len()).step_by(GROUP) {
             let range = start..(start + GROUP).min(view.len());
-            let mut group = Group {
-                number,
-                fitted: self.fitted,
-                answers: Vec::new(),
-                places: vec![None; range.len()],
-                bought: Vec::new(),
-                offsets: vec![0],
-                active_days: range.clone().map(|c| active.value(c) as f32).collect(),
-                last_days: range
-                    .clone()
-                    .map(|c| (features.as_of_day - recency.value(c) as i64) as i32)
-                    .collect(),
-                ln_usual: range
-                    .clone()
-                    .map(|c| match usual.value(c) * self.scale {
-                        price if price > 0.0 => price.ln() as f32,
-                        _ => f32::NAN,
-                    })
-                    .collect(),
-                view: &view,
-                range,
-            };
+            let mut own = std::mem::take(&mut desk.columns);
+            own.begin(range.len());
+            own.active_days.extend(range.clone().map(|c| active.value(c) as f32));
+            let last_day = |c: usize| (features.as_of_day - recency.value(c) as i64) as i32;
+            own.last_days.extend(range.clone().map(last_day));
+            own.ln_usual.extend(range.clone().map(|c| match usual.value(c) * self.scale {
+                price if price > 0.0 => price.ln() as f32,
+                _ => f32::NAN,
+            }));
+            let mut group = Group { number, fitted: self.fitted, view: &view, range, own };
             group.collect_bought();
             if self.neighbours > 0 {
                 group.look_up(self.neighbours, kept.as_mut())?;
             }
             let size = group.len() as u64;
             each(&mut group)?;
+            desk.columns = group.own;
             self.engine.progress.advance(size);
         }
         if let Some(kept) = kept {
             kept.finish().map_err(RecommendationError::Spill)?;
         }
+        desk.view = Some(view);
+        desks().push(desk);
         Ok(())
+    }
+}
+
+impl GroupColumns {
+    /// Empties the columns for a group of so many customers.
+    fn begin(&mut self, customers: usize) {
+        self.places.clear();
+        self.places.resize(customers, None);
+        self.bought.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.active_days.clear();
+        self.last_days.clear();
+        self.ln_usual.clear();
     }
 }
 
@@ -177,11 +215,11 @@ impl Group<'_> {
     /// The customer as of the end of the data that was fitted on.
     pub fn subject(&self, at: usize) -> Subject<'_> {
         Subject {
-            bought: &self.bought[self.offsets[at]..self.offsets[at + 1]],
-            active_days: self.active_days[at],
-            last_day: self.last_days[at],
+            bought: &self.own.bought[self.own.offsets[at]..self.own.offsets[at + 1]],
+            active_days: self.own.active_days[at],
+            last_day: self.own.last_days[at],
             today: self.fitted.features.as_of_day as i32,
-            ln_usual: self.ln_usual[at],
+            ln_usual: self.own.ln_usual[at],
             segment: self.segment(at),
         }
     }
@@ -190,14 +228,14 @@ impl Group<'_> {
     pub fn set_today(&mut self, at: usize, today: i32, half_life_days: f64) {
         let ahead = self.fitted.features.as_of_day as f64 - f64::from(today);
         let factor = (ahead / half_life_days).exp2() as f32;
-        let own = self.offsets[at]..self.offsets[at + 1];
-        self.bought[own].iter_mut().for_each(|bought| bought.weight *= factor);
+        let own = self.own.offsets[at]..self.own.offsets[at + 1];
+        self.own.bought[own].iter_mut().for_each(|bought| bought.weight *= factor);
     }
 
     /// The nearest candidates of a customer: their pool, positions and squared distances.
     pub fn nearest(&self, at: usize) -> Option<(&Pool, &[u32], &[f32])> {
-        let (pool, query) = self.places[at]?;
-        let (positions, squared) = self.answers[pool].of(query);
+        let (pool, query) = self.own.places[at]?;
+        let (positions, squared) = self.own.answers[pool].of(query);
         Some((&self.fitted.neighbourhood.as_ref()?.pools[pool], positions, squared))
     }
 
@@ -210,63 +248,70 @@ impl Group<'_> {
     }
 
     fn collect_bought(&mut self) {
+        let view = self.view;
         for customer in self.range.clone() {
-            self.bought.extend(self.view.bought(customer).map(|at| Bought {
-                package: self.view.packages[at],
-                times: self.view.times[at] as f32,
-                days: self.view.days[at] as f32,
-                weight: self.view.weights[at] as f32,
-                last_day: self.view.last[at].div_euclid(MICROS_PER_DAY) as i32,
+            self.own.bought.extend(view.bought(customer).map(|at| Bought {
+                package: view.packages[at],
+                times: view.times[at] as f32,
+                days: view.days[at] as f32,
+                weight: view.weights[at] as f32,
+                last_day: view.last[at].div_euclid(MICROS_PER_DAY) as i32,
             }));
-            self.offsets.push(self.bought.len());
+            self.own.offsets.push(self.own.bought.len());
         }
     }
 
     fn look_up(&mut self, k: usize, kept: Option<&mut PartAnswers>) -> Result<(), RecommendationError> {
         let Some(neighbourhood) = &self.fitted.neighbourhood else { return Ok(()) };
         let mut asked = vec![0; neighbourhood.pools.len()];
-        for (place, customer) in self.places.iter_mut().zip(self.range.clone()) {
+        for (place, customer) in self.own.places.iter_mut().zip(self.range.clone()) {
             if let Some(pool) = neighbourhood.pool_of(self.view.segments[customer]) {
                 *place = Some((pool, asked[pool]));
                 asked[pool] += 1;
             }
         }
-        self.answers = match kept {
-            Some(kept) => kept.of_group(asked.len(), || self.search(neighbourhood, k))?,
-            None => self.search(neighbourhood, k)?,
+        let mut answers = std::mem::take(&mut self.own.answers);
+        answers.resize_with(asked.len(), Neighbours::new);
+        self.own.answers = match kept {
+            Some(kept) => kept.of_group(asked.len(), || self.search(neighbourhood, k, answers))?,
+            None => self.search(neighbourhood, k, answers)?,
         };
         Ok(())
     }
 
-    /// The answers of every pool to those who are looked up in it.
+    /// The answers of every pool to those who are looked up in it, into `answers`, which are of an earlier group.
     fn search(
-        &self,
+        &mut self,
         neighbourhood: &Neighbourhood,
         k: usize,
+        mut answers: Vec<Neighbours>,
     ) -> Result<Vec<Neighbours>, RecommendationError> {
-        let view = self.view;
+        let Self { view, range, own, .. } = self;
+        let GroupColumns { places, vectors, queries, exclude, .. } = own;
         let dims = neighbourhood.vectors.dims();
-        let vectors = neighbourhood.vectors.vectors(self.range.clone().map(|customer| {
+        let customers = range.clone().map(|customer| {
             let bought = view.bought(customer);
             (view.scaled_row(customer), &view.packages[bought.clone()], &view.weights[bought])
-        }))?;
-        let of_pool = |number: usize| -> Result<Neighbours, RecommendationError> {
-            let (mut queries, mut exclude) = (Vec::new(), Vec::new());
-            for (at, customer) in self.range.clone().enumerate() {
-                if self.places[at].is_some_and(|(pool, _)| pool == number) {
+        });
+        neighbourhood.vectors.vectors_into(customers, vectors)?;
+        for (number, answer) in answers.iter_mut().enumerate() {
+            queries.clear();
+            exclude.clear();
+            for (at, customer) in range.clone().enumerate() {
+                if places[at].is_some_and(|(pool, _)| pool == number) {
                     queries.extend_from_slice(&vectors[at * dims..][..dims]);
-                    let id = id_text(view.ids.as_ref(), customer);
-                    exclude.push(neighbourhood.position(number, id.as_bytes()));
+                    let position = |id: &[u8]| neighbourhood.position(number, id);
+                    exclude.push(with_id(view.ids.as_ref(), customer, position));
                 }
             }
-            let mut answer = Neighbours::new();
-            if !exclude.is_empty() {
-                let exclude = exclude.iter().any(|position| *position != NOTHING).then_some(&exclude[..]);
-                neighbourhood.pools[number].built.index.search(&queries, k, exclude, &mut answer)?;
+            if exclude.is_empty() {
+                *answer = Neighbours::new();
+                continue;
             }
-            Ok(answer)
-        };
-        (0..neighbourhood.pools.len()).map(of_pool).collect()
+            let exclude = exclude.iter().any(|position| *position != NOTHING).then_some(&exclude[..]);
+            neighbourhood.pools[number].built.index.search(queries, k, exclude, answer)?;
+        }
+        Ok(answers)
     }
 }
 

@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Rows of a batch.
-const BATCH: usize = 8_192;
+/// Rows of a batch, and up to a customer's more.
+const BATCH: usize = 32_768;
 /// Text columns of `recommendations` that repeat and travel as dictionaries.
 const REPEATING: [&str; 5] = ["package_code", "because_of", "source", "held_out", "reason"];
 /// Factors are published in steps of this, and their sum with them: few different values, small files.
@@ -132,6 +132,8 @@ struct OfferRows {
     utilities: Column<Float64Type>,
     factors: [Column<Float64Type>; Factor::ALL.len()],
     boosts: Column<Float64Type>,
+    /// Of a customer's offers: their utility in steps.
+    sums: Vec<f64>,
     held_out: StringDictionaryBuilder<Int32Type>,
     reasons: Reasons,
 }
@@ -247,42 +249,51 @@ impl<'a> OfferWriter<'a> {
         })
     }
 
-    /// Adds an offer to the customer at `customer` of `ids`.
-    pub fn offer(
+    /// Adds the offers of the customer at `customer` of `ids`, column by column.
+    pub fn offers(
         &mut self,
         ids: &ArrayRef,
         customer: usize,
-        row: &Row,
+        offers: &[Row],
     ) -> Result<(), super::RecommendationError> {
         self.ids.get_or_insert_with(|| ids.clone());
-        let Row { candidate, .. } = row;
-        let rows = &mut self.rows;
-        let package = candidate.package as usize;
-        let score = row.score;
-        let price = self.codes.prices[package];
-        rows.customers.push(customer as u32);
-        rows.ranks.push(row.rank as i64 + 1);
-        rows.packages.push(candidate.package as i32);
-        rows.scores.push(score);
-        rows.prices.push_option(price);
-        rows.expected.push_option(price.map(|price| price * score));
-        rows.is_new.append_value(candidate.bought.is_none());
-        rows.segments.push(i64::from(row.subject.segment) + 1);
-        rows.sources.push(row.source as i32);
-        rows.neighbours.push(i64::from(candidate.neighbours));
-        rows.consulted.push(row.consulted as i64);
-        rows.because_of.push_option(row.because_of.map(|package| package as i32));
-        let steps = |value: f64| rounded(value / FACTOR_STEP);
-        let mut sum = steps(row.boost);
-        rows.boosts.push(sum * FACTOR_STEP);
-        for (column, factor) in rows.factors.iter_mut().zip(row.factors) {
-            sum += steps(factor);
-            column.push(steps(factor) * FACTOR_STEP);
+        let (rows, codes) = (&mut self.rows, self.codes);
+        let each = || offers.iter();
+        rows.customers.extend(each().map(|_| customer as u32));
+        rows.ranks.extend(each().map(|offer| offer.rank as i64 + 1));
+        rows.packages.extend(each().map(|offer| offer.candidate.package as i32));
+        rows.scores.extend(each().map(|offer| offer.score));
+        for offer in offers {
+            let price = codes.prices[offer.candidate.package as usize];
+            rows.prices.push_option(price);
+            rows.expected.push_option(price.map(|price| price * offer.score));
         }
-        rows.utilities.push(sum * FACTOR_STEP);
-        rows.held_out.append_option(row.held_out);
-        let name = |package: u32| self.codes.texts[package as usize].as_str();
-        rows.reasons.push(Reason::of(row, self.codes.ln_prices[package]), name);
+        for offer in offers {
+            rows.is_new.append_value(offer.candidate.bought.is_none());
+            rows.because_of.push_option(offer.because_of.map(|package| package as i32));
+            rows.held_out.append_option(offer.held_out);
+        }
+        rows.segments.extend(each().map(|offer| i64::from(offer.subject.segment) + 1));
+        rows.sources.extend(each().map(|offer| offer.source as i32));
+        rows.neighbours.extend(each().map(|offer| i64::from(offer.candidate.neighbours)));
+        rows.consulted.extend(each().map(|offer| offer.consulted as i64));
+        let steps = |value: f64| rounded(value / FACTOR_STEP);
+        let sums = &mut rows.sums;
+        sums.clear();
+        sums.extend(each().map(|offer| steps(offer.boost)));
+        rows.boosts.extend(sums.iter().map(|sum| sum * FACTOR_STEP));
+        for (factor, column) in rows.factors.iter_mut().enumerate() {
+            column.extend(each().zip(&mut *sums).map(|(offer, sum)| {
+                let steps = steps(offer.factors[factor]);
+                *sum += steps;
+                steps * FACTOR_STEP
+            }));
+        }
+        rows.utilities.extend(sums.iter().map(|sum| sum * FACTOR_STEP));
+        let name = |package: u32| codes.texts[package as usize].as_str();
+        for offer in offers {
+            rows.reasons.push(Reason::of(offer, codes.ln_prices[offer.candidate.package as usize]), name);
+        }
         if rows.ranks.len() >= BATCH {
             self.flush_offers()?;
         }

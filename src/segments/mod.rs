@@ -106,7 +106,8 @@ fn place(
             let part = &features.parts[number];
             let names: Vec<&str> = behaviour_columns(&model.behaviour);
             let columns = read_all(PartReader::open(folder, &part.features, &names, runtime)?)?;
-            let scaled = scale_rows(&columns, &model.behaviour)?;
+            let mut scaled = Vec::new();
+            scale_rows(&columns, &model.behaviour, &mut scaled)?;
             let placed = place_all(&model, &scaled);
             tally.add_customers(&columns, &scaled, &placed, scale);
             let ids = columns.column(0);
@@ -187,12 +188,17 @@ pub fn read_all(reader: PartReader) -> Result<RecordBatch, SegmentError> {
     Ok(concat_batches(&schema, &batches)?)
 }
 
-/// Scales the behaviour columns of a batch: row-major, null as 0 (the median).
-pub fn scale_rows(batch: &RecordBatch, behaviour: &ScaledBehaviour) -> Result<Vec<f32>, SegmentError> {
+/// Scales the behaviour columns of a batch into `rows`: row-major, null as 0 (the median).
+pub fn scale_rows(
+    batch: &RecordBatch,
+    behaviour: &ScaledBehaviour,
+    rows: &mut Vec<f32>,
+) -> Result<(), SegmentError> {
     let columns: Vec<Float64Array> =
         behaviour.columns.iter().map(|column| as_floats(batch, &column.name)).collect();
     let dims = columns.len();
-    let mut rows = vec![0f32; batch.num_rows() * dims];
+    rows.clear();
+    rows.resize(batch.num_rows() * dims, 0.0);
     let mut row = vec![0f64; dims];
     for (number, out) in rows.chunks_exact_mut(dims.max(1)).enumerate() {
         for (value, column) in row.iter_mut().zip(&columns) {
@@ -204,7 +210,7 @@ pub fn scale_rows(batch: &RecordBatch, behaviour: &ScaledBehaviour) -> Result<Ve
             *value *= column.weight;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn place_all(model: &SegmentModel, scaled: &[f32]) -> Vec<model::Place> {

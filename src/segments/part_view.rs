@@ -5,11 +5,15 @@ use super::{
 };
 use crate::engine::part::{PartReader, RunFolder};
 use crate::features::{Features, as_floats, run_length};
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, new_empty_array};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, TimestampMicrosecondType};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use tokio::runtime::Handle;
+
+/// Rows of `customer_packages` that are decoded at once.
+const BOUGHT_ROWS: usize = 8_192;
 
 /// Rank by package code, made once and shared by all readers.
 pub type Ranks<'a> = HashMap<&'a str, usize>;
@@ -40,8 +44,29 @@ pub struct PartView {
     pub last: Vec<i64>,
 }
 
+impl Default for PartView {
+    /// Nobody.
+    fn default() -> Self {
+        Self {
+            ids: new_empty_array(&DataType::Utf8),
+            columns: RecordBatch::new_empty(Arc::new(Schema::empty())),
+            scaled: Vec::new(),
+            dims: 0,
+            segments: Vec::new(),
+            offsets: vec![0],
+            packages: Vec::new(),
+            times: Vec::new(),
+            days: Vec::new(),
+            weights: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+}
+
 impl PartView {
-    /// Reads part `number` of features (with `more` of its columns), segments and packages.
+    /// Reads part `number` of features (with `more` of its columns), segments and packages. `spent` is a part that is
+    /// not needed any more: its memory is used again.
+    #[expect(clippy::too_many_arguments, reason = "three tables, what they are read by, and memory")]
     pub fn read(
         number: usize,
         features: &Features,
@@ -50,6 +75,7 @@ impl PartView {
         more: &[&str],
         folder: &RunFolder,
         runtime: &Handle,
+        spent: Self,
     ) -> Result<Self, SegmentError> {
         let behaviour: &ScaledBehaviour = &segments.model.behaviour;
         let part = &features.parts[number];
@@ -57,56 +83,61 @@ impl PartView {
         names.extend(more.iter().filter(|more| !names.contains(more)).copied().collect::<Vec<_>>());
         let columns = read_all(PartReader::open(folder, &part.features, &names, runtime)?)?;
         let placed = read_all(PartReader::open(folder, &segments.parts[number], &["segment"], runtime)?)?;
-        let bought = read_all(PartReader::open(
-            folder,
-            &part.packages,
-            &["customer_id", "package_code", "times", "weight", "last_purchase", "days"],
-            runtime,
-        )?)?;
-        let scaled = scale_rows(&columns, behaviour)?;
-        let ids = columns.column(0).clone();
+        let mut view = spent;
+        view.begin(behaviour.dims());
+        scale_rows(&columns, behaviour, &mut view.scaled)?;
+        let segment = placed.column(0).as_primitive::<Int64Type>();
+        view.segments.extend(segment.values().iter().map(|s| *s as u32 - 1));
+        view.ids = columns.column(0).clone();
+        view.columns = columns;
+        let bought = ["customer_id", "package_code", "times", "weight", "last_purchase", "days"];
+        // A few at a time: the buffers of a batch are used again for the next.
+        let reader = PartReader::open_in_batches(folder, &part.packages, &bought, runtime, BOUGHT_ROWS)?;
+        let mut customer = 0;
+        for bought in reader {
+            view.add_bought(&bought?, ranks, &mut customer);
+        }
+        view.offsets.resize(view.ids.len() + 1, view.packages.len());
+        Ok(view)
+    }
+
+    fn begin(&mut self, dims: usize) {
+        self.dims = dims;
+        self.segments.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.packages.clear();
+        self.times.clear();
+        self.days.clear();
+        self.weights.clear();
+        self.last.clear();
+    }
+
+    /// Adds a batch of packages; `customer` is whose come next, and whose came last afterwards.
+    fn add_bought(&mut self, bought: &RecordBatch, ranks: &Ranks, customer: &mut usize) {
         let owners = bought.column(0);
         let codes = package_ranks(bought.column(1), ranks);
-        let times = bought.column(2).as_primitive::<Int64Type>();
-        let weights = bought.column(3).as_primitive::<Float64Type>();
-        let last = bought.column(4).as_primitive::<TimestampMicrosecondType>();
-        let days = bought.column(5).as_primitive::<Int64Type>();
-        let mut view = Self {
-            scaled,
-            dims: behaviour.dims(),
-            segments: placed
-                .column(0)
-                .as_primitive::<Int64Type>()
-                .values()
-                .iter()
-                .map(|s| *s as u32 - 1)
-                .collect(),
-            offsets: Vec::with_capacity(ids.len() + 1),
-            packages: Vec::with_capacity(codes.len()),
-            times: Vec::with_capacity(codes.len()),
-            days: Vec::with_capacity(codes.len()),
-            weights: Vec::with_capacity(codes.len()),
-            last: Vec::with_capacity(codes.len()),
-            columns,
-            ids,
-        };
-        view.offsets.push(0);
+        let times = bought.column(2).as_primitive::<Int64Type>().values();
+        let weights = bought.column(3).as_primitive::<Float64Type>().values();
+        let last = bought.column(4).as_primitive::<TimestampMicrosecondType>().values();
+        let days = bought.column(5).as_primitive::<Int64Type>().values();
         let mut start = 0;
-        for row in 0..view.ids.len() {
-            let end = start + run_length(&view.ids, row, owners, start);
-            for (at, code) in codes.iter().enumerate().take(end).skip(start) {
-                if times.value(at) > 0 {
-                    view.packages.push(*code);
-                    view.times.push(times.value(at));
-                    view.days.push(days.value(at));
-                    view.weights.push(weights.value(at));
-                    view.last.push(last.value(at));
-                }
+        while start < codes.len() && *customer < self.ids.len() {
+            let end = start + run_length(&self.ids, *customer, owners, start);
+            for at in (start..end).filter(|at| times[*at] > 0) {
+                self.packages.push(codes[at]);
+                self.times.push(times[at]);
+                self.days.push(days[at]);
+                self.weights.push(weights[at]);
+                self.last.push(last[at]);
             }
-            view.offsets.push(view.packages.len());
             start = end;
+            // Those of the last customer of a batch may go on in the next one.
+            if start < codes.len() {
+                self.offsets.push(self.packages.len());
+                *customer += 1;
+            }
         }
-        Ok(view)
     }
 
     /// Customers in the part.

@@ -7,6 +7,7 @@
 
 use super::models::summary::{PurchaseTuple, TimeUnit, TupleError, Tuples};
 use super::purchases::PurchaseSummary;
+use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, HashMap};
 
 /// Counts of customers by tuple. Memory: about 48 bytes a tuple, `most` of them at the most.
@@ -16,12 +17,12 @@ pub struct TupleCounts {
     /// Customers whose hashes begin with fewer zero bits are left out.
     level: u32,
     /// By zero bits, x, t_x and T.
-    counts: HashMap<[u32; 4], u64>,
+    counts: HashMap<[u32; 4], u64, FixedState>,
 }
 
 impl TupleCounts {
     pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), level: 0, counts: HashMap::new() }
+        Self { most: most.max(1), level: 0, counts: HashMap::default() }
     }
 
     /// Adds a customer by the hash of its id.

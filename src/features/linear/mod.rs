@@ -172,17 +172,16 @@ struct BoughtColumns {
 impl BoughtColumns {
     fn add(&mut self, customer: usize, bought: &[Bought], scale: f64) {
         self.customers.push(customer as i32);
-        for one in bought {
-            self.owners.push(customer as u64);
-            self.packages.push(one.package as i32);
-            self.times.push(one.times);
-            self.minor.push(one.revenue);
-            self.revenue.push(one.revenue as f64 / scale);
-            self.first.push(micros(one.first));
-            self.last.push(micros(one.last));
-            self.weight.push(one.weight);
-            self.days.push(one.days);
-        }
+        let each = || bought.iter();
+        self.owners.extend(each().map(|_| customer as u64));
+        self.packages.extend(each().map(|one| one.package as i32));
+        self.times.extend(each().map(|one| one.times));
+        self.minor.extend(each().map(|one| one.revenue));
+        self.revenue.extend(each().map(|one| one.revenue as f64 / scale));
+        self.first.extend(each().map(|one| micros(one.first)));
+        self.last.extend(each().map(|one| micros(one.last)));
+        self.weight.extend(each().map(|one| one.weight));
+        self.days.extend(each().map(|one| one.days));
         self.ends.push(self.packages.len());
     }
 
