@@ -158,7 +158,10 @@ def w1(place, job):
         return checked(place.peer(f"{script}.py", name, job, *options, tables=True))
 
     def ours(memory):
-        return place.packwise(f"w1-packwise-{memory}", memory, until="features")
+        # The two tables and nothing else, as the peers make them: customer value would collect purchases on the way.
+        return place.packwise(
+            f"w1-packwise-{memory}", memory, until="features", settings=(("value.enabled", "false"),)
+        )
 
     entries = []
     for memory in place.memories:

@@ -11,8 +11,9 @@ use crate::engine::part::{PartFile, PartWriter, RunFolder, id_text};
 use crate::engine::{Engine, workers};
 use crate::features::Features;
 use crate::numerics::sample::{HashSample, Sampled};
-use crate::segments::Segments;
+use crate::numerics::simd;
 use crate::segments::part_view::{PartView, ranks};
+use crate::segments::{Segments, scale_rows};
 use crate::tables::{CustomerType, NEIGHBOUR_CANDIDATES};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,13 @@ impl Pool {
     pub fn bought(&self, position: u32) -> &[u32] {
         let position = position as usize;
         &self.packages[self.offsets[position]..self.offsets[position + 1]]
+    }
+
+    /// Asks for what [`Pool::bought`] reads first.
+    pub fn expect(&self, position: u32) {
+        if let Some(offset) = self.offsets.get(position as usize) {
+            simd::prefetch(offset);
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -283,8 +291,8 @@ fn collect(
     workers::for_each(
         engine.threads,
         features.parts.len(),
-        PartView::default,
-        |last: &mut PartView, number| {
+        || (PartView::default(), Vec::new()),
+        |(last, scaled): &mut (PartView, Vec<f32>), number| {
             let (runtime, spent) = (engine.runtime.handle(), std::mem::take(last));
             let view = PartView::read(number, features, segments, &ranks, &[], folder, runtime, spent)?;
             let active = view.column("active_days");
@@ -301,10 +309,16 @@ fn collect(
                         .filter(|(_, id)| sample.would_take(sample.hash(id.as_bytes())))
                         .collect()
                 };
-                let points = vectors.vectors(wanted.iter().map(|(customer, _)| {
-                    let bought = view.bought(*customer);
-                    (view.scaled_row(*customer), &view.packages[bought.clone()], &view.weights[bought])
-                }))?;
+                // Few of all: nobody else is scaled.
+                let behaviour = &segments.model.behaviour;
+                scale_rows(view.columns(), wanted.iter().map(|(customer, _)| *customer), behaviour, scaled)?;
+                let points =
+                    vectors.vectors(wanted.iter().zip(scaled.chunks_exact(behaviour.dims())).map(
+                        |((customer, _), scaled)| {
+                            let bought = view.bought(*customer);
+                            (scaled, &view.packages[bought.clone()], &view.weights[bought])
+                        },
+                    ))?;
                 let mut sample = lock();
                 for ((customer, id), point) in wanted.iter().zip(points.chunks_exact(dims)) {
                     sample.offer(id.as_bytes(), || Candidate {

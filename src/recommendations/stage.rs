@@ -269,7 +269,11 @@ impl Stage<'_> {
             if turn == 0 {
                 group.neighbours(range.start + own, &mut near);
             }
-            // What the next one's neighbours bought lies anywhere in the pool: it is on its way meanwhile.
+            // What the next one's neighbours bought lies anywhere in the pool: it is on its way meanwhile, and so is
+            // where to find that of the one after.
+            if let Some(later) = of.get(turn + 2) {
+                group.expect_neighbours(range.start + later);
+            }
             if let Some(next) = of.get(turn + 1) {
                 group.neighbours(range.start + next, &mut coming);
                 coming.iter().for_each(|(packages, _)| simd::prefetch_slice(packages));

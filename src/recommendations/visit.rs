@@ -128,7 +128,7 @@ impl<'a> Visitor<'a> {
         let desks = || self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         let mut desk = desks().pop().unwrap_or_default();
         let spent = desk.view.take().unwrap_or_default();
-        let view = PartView::read(
+        let mut view = PartView::read(
             number,
             features,
             segments,
@@ -139,6 +139,9 @@ impl<'a> Visitor<'a> {
             spent,
         )
         .map_err(RecommendationError::from)?;
+        if self.neighbours > 0 {
+            view.scale(&segments.model.behaviour).map_err(RecommendationError::from)?;
+        }
         let (active, recency) = (view.column("active_days"), view.column("recency_days"));
         let usual = view.column("average_purchase");
         let mut kept = match self.kept {
@@ -244,6 +247,13 @@ impl Group<'_> {
         out.clear();
         if let Some((pool, positions, squared)) = self.nearest(at) {
             out.extend(positions.iter().zip(squared).map(|(position, d)| (pool.bought(*position), *d)));
+        }
+    }
+
+    /// Asks for what tells where the packages of a customer's neighbours are.
+    pub fn expect_neighbours(&self, at: usize) {
+        if let Some((pool, positions, _)) = self.nearest(at) {
+            positions.iter().for_each(|position| pool.expect(*position));
         }
     }
 

@@ -107,7 +107,7 @@ fn place(
             let names: Vec<&str> = behaviour_columns(&model.behaviour);
             let columns = read_all(PartReader::open(folder, &part.features, &names, runtime)?)?;
             let mut scaled = Vec::new();
-            scale_rows(&columns, &model.behaviour, &mut scaled)?;
+            scale_rows(&columns, 0..columns.num_rows(), &model.behaviour, &mut scaled)?;
             let placed = place_all(&model, &scaled);
             tally.add_customers(&columns, &scaled, &placed, scale);
             let ids = columns.column(0);
@@ -188,24 +188,25 @@ pub fn read_all(reader: PartReader) -> Result<RecordBatch, SegmentError> {
     Ok(concat_batches(&schema, &batches)?)
 }
 
-/// Scales the behaviour columns of a batch into `rows`: row-major, null as 0 (the median).
+/// Scales the behaviour columns of some rows of a batch into `scaled`: row-major, null as 0 (the median).
 pub fn scale_rows(
     batch: &RecordBatch,
+    rows: impl ExactSizeIterator<Item = usize>,
     behaviour: &ScaledBehaviour,
-    rows: &mut Vec<f32>,
+    scaled: &mut Vec<f32>,
 ) -> Result<(), SegmentError> {
     let columns: Vec<Float64Array> =
         behaviour.columns.iter().map(|column| as_floats(batch, &column.name)).collect();
     let dims = columns.len();
-    rows.clear();
-    rows.resize(batch.num_rows() * dims, 0.0);
-    let mut row = vec![0f64; dims];
-    for (number, out) in rows.chunks_exact_mut(dims.max(1)).enumerate() {
-        for (value, column) in row.iter_mut().zip(&columns) {
+    scaled.clear();
+    scaled.resize(rows.len() * dims, 0.0);
+    let mut values = vec![0f64; dims];
+    for (row, out) in rows.zip(scaled.chunks_exact_mut(dims.max(1))) {
+        for (value, column) in values.iter_mut().zip(&columns) {
             // As in the sample that the scale was fitted on: single precision.
-            *value = if column.is_valid(number) { f64::from(column.value(number) as f32) } else { f64::NAN };
+            *value = if column.is_valid(row) { f64::from(column.value(row) as f32) } else { f64::NAN };
         }
-        behaviour.scaling.apply(&row, out)?;
+        behaviour.scaling.apply(&values, out)?;
         for (value, column) in out.iter_mut().zip(&behaviour.columns) {
             *value *= column.weight;
         }

@@ -27,8 +27,8 @@ pub fn ranks(features: &Features) -> Ranks<'_> {
 pub struct PartView {
     pub ids: ArrayRef,
     columns: RecordBatch,
-    /// Row-major, one row a customer.
-    pub scaled: Vec<f32>,
+    /// Row-major, one row a customer, once it is asked for.
+    scaled: Vec<f32>,
     dims: usize,
     /// From 0.
     pub segments: Vec<u32>,
@@ -85,7 +85,6 @@ impl PartView {
         let placed = read_all(PartReader::open(folder, &segments.parts[number], &["segment"], runtime)?)?;
         let mut view = spent;
         view.begin(behaviour.dims());
-        scale_rows(&columns, behaviour, &mut view.scaled)?;
         let segment = placed.column(0).as_primitive::<Int64Type>();
         view.segments.extend(segment.values().iter().map(|s| *s as u32 - 1));
         view.ids = columns.column(0).clone();
@@ -103,6 +102,7 @@ impl PartView {
 
     fn begin(&mut self, dims: usize) {
         self.dims = dims;
+        self.scaled.clear();
         self.segments.clear();
         self.offsets.clear();
         self.offsets.push(0);
@@ -138,6 +138,11 @@ impl PartView {
                 *customer += 1;
             }
         }
+    }
+
+    /// Scales the behaviour of everybody, for [`PartView::scaled_row`].
+    pub fn scale(&mut self, behaviour: &ScaledBehaviour) -> Result<(), SegmentError> {
+        scale_rows(&self.columns, 0..self.ids.len(), behaviour, &mut self.scaled)
     }
 
     /// Customers in the part.
