@@ -189,20 +189,14 @@ impl Blocks {
         }
     }
 
-    /// For each of `Q` queries the sum of its Euclidean distances (roots, not squares) to the first
-    /// `filled` slots of the blocks from `first` on. Every 32 blocks the f32 partial sums go to f64.
+    /// The Euclidean distances (roots, not squares) of every slot of one block to each of the row-major `rows`, an
+    /// array a row.
     ///
     /// # Panics
-    /// When a query has not `dims` values or the blocks do not hold so many slots.
-    pub fn distance_sums<const Q: usize>(
-        &self,
-        queries: [&[f32]; Q],
-        first: usize,
-        filled: usize,
-    ) -> [f64; Q] {
-        assert!(queries.iter().all(|query| query.len() == self.dims));
-        assert!(first * LANES + filled <= self.slots);
-        widest(Sums { points: self, queries, first, filled })
+    /// When `rows` are not `out.len()` rows of `dims` columns, or there is no such block.
+    pub fn roots(&self, block: usize, rows: &[f32], out: &mut [[f32; LANES]]) {
+        assert!(rows.len() == out.len() * self.dims);
+        widest(Roots { lanes: self.block(block), dims: self.dims, rows, out });
     }
 
     /// For every slot of `blocks` the nearest of the row-major `centres` and the squared distance to it; of two centres at
@@ -366,45 +360,35 @@ impl<const Q: usize, F: Collect> Kernel for Scan<'_, Q, F> {
     }
 }
 
-struct Sums<'a, const Q: usize> {
-    points: &'a Blocks,
-    queries: [&'a [f32]; Q],
-    first: usize,
-    filled: usize,
+struct Roots<'a> {
+    lanes: &'a [Lane],
+    dims: usize,
+    rows: &'a [f32],
+    out: &'a mut [[f32; LANES]],
 }
 
-impl<const Q: usize> Kernel for Sums<'_, Q> {
-    type Output = [f64; Q];
+impl Kernel for Roots<'_> {
+    type Output = ();
     #[inline(always)]
-    fn run(self) -> [f64; Q] {
-        const FLUSH: usize = 32;
-        let mut totals = [0.0f64; Q];
-        let full = self.filled / LANES;
-        let mut block = 0;
-        while block < full {
-            let end = (block + FLUSH).min(full);
-            let mut sums = [[0.0f32; LANES]; Q];
-            for b in block..end {
-                let distances = chain(self.points.block(self.first + b), &self.queries);
-                for q in 0..Q {
-                    for i in 0..LANES {
-                        sums[q][i] += distances[q][i].sqrt();
-                    }
+    fn run(self) {
+        let (fours, rest) = self.out.as_chunks_mut::<4>();
+        let rows = self.rows.chunks_exact(4 * self.dims);
+        let last = rows.remainder();
+        for (rows, out) in rows.zip(fours) {
+            let distances =
+                chain(self.lanes, &std::array::from_fn::<_, 4, _>(|q| &rows[q * self.dims..][..self.dims]));
+            for q in 0..4 {
+                for i in 0..LANES {
+                    out[q][i] = distances[q][i].sqrt();
                 }
             }
-            for q in 0..Q {
-                totals[q] += sums[q].iter().map(|&sum| f64::from(sum)).sum::<f64>();
-            }
-            block = end;
         }
-        let rest = self.filled % LANES;
-        if rest > 0 {
-            let distances = chain(self.points.block(self.first + full), &self.queries);
-            for q in 0..Q {
-                totals[q] += distances[q][..rest].iter().map(|&square| f64::from(square.sqrt())).sum::<f64>();
+        for (row, out) in last.chunks_exact(self.dims).zip(rest) {
+            let [distances] = chain(self.lanes, &[row]);
+            for i in 0..LANES {
+                out[i] = distances[i].sqrt();
             }
         }
-        totals
     }
 }
 

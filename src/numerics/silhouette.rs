@@ -7,11 +7,18 @@
 //!
 //! A sweep over k compares differences of a few thousandths, and sampling noise at 2,000 points is
 //! several times that. So take one sample for all k, deal it into folds once, and compare means with
-//! their standard errors: [`stratified_folds`], [`stratified_repeats`],
+//! their standard errors: [`stratified_folds`], [`stratified_sweep`],
 //! [`smallest_within_one_standard_error`].
+//!
+//! The distances of a sample are the same for every k: they are measured once, sixteen points to all, and
+//! added up for one labelling after the other while they are in a cache.
 
-use crate::numerics::blocks::{Blocks, LANES, VACANT};
+mod sums;
+
+use crate::numerics::blocks::{Blocks, LANES};
 use crate::numerics::random::{hash_bytes, hash_u64};
+use std::sync::{Mutex, PoisonError};
+use sums::Clusters;
 
 /// The silhouette of a sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,102 +53,77 @@ pub enum SilhouetteError {
 
 /// The mean silhouette of row-major `rows` with one label each, exact for these rows.
 ///
-/// Cost: n² distances and roots (20,000 rows of 16 columns: 0.2 s on one core); memory 2 n × dims × 4
-/// bytes and 8 n. The same bits on any number of threads.
+/// Cost: n² distances and roots (20,000 rows of 16 columns: 0.2 s on one core); memory n × dims × 4 bytes
+/// and 16 n, and 64 n a thread. The same bits on any number of threads.
 pub fn silhouette(
     rows: &[f32],
     dims: usize,
     labels: &[u32],
     threads: usize,
 ) -> Result<Silhouette, SilhouetteError> {
-    let n = labels.len();
-    if dims == 0 || rows.len() != n * dims {
-        return Err(SilhouetteError::Shape { values: rows.len(), labels: n, dims });
-    }
-    if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
-        return Err(SilhouetteError::NotFinite { row: at / dims, column: at % dims, value: rows[at] });
-    }
-    let mut order: Vec<u32> = (0..n as u32).collect();
-    order.sort_by_key(|&row| labels[row as usize]);
-    let clusters: Vec<&[u32]> = order.chunk_by(|&a, &b| labels[a as usize] == labels[b as usize]).collect();
-    if clusters.len() < 2 {
-        return Err(SilhouetteError::OneCluster { points: n });
-    }
-    let grouped = Grouped::new(rows, dims, &clusters);
-
-    // One value a point in the order of the clusters; a thread takes a run of them.
-    let mut values = vec![0.0f64; n];
-    let part = n.div_ceil(threads.max(1)).next_multiple_of(4);
-    std::thread::scope(|scope| {
-        for (index, values) in values.chunks_mut(part).enumerate() {
-            let points = &order[index * part..][..values.len()];
-            let grouped = &grouped;
-            scope.spawn(move || grouped.fill(rows, index * part, points, values));
-        }
-    });
-
-    let mut rest = &values[..];
-    let mut means = Vec::with_capacity(clusters.len());
-    for cluster in &clusters {
-        let (own, after) = rest.split_at(cluster.len());
-        rest = after;
-        let (label, count) = (labels[cluster[0] as usize], cluster.len());
-        means.push(ClusterSilhouette { label, count, mean: own.iter().sum::<f64>() / count as f64 });
-    }
-    let mean = means.iter().map(|cluster| cluster.mean * cluster.count as f64).sum::<f64>() / n as f64;
-    Ok(Silhouette { mean, clusters: means })
+    let mut one = silhouettes(rows, dims, &[labels], threads);
+    one.pop().unwrap_or(Err(SilhouetteError::OneCluster { points: labels.len() }))
 }
 
-/// The points cluster by cluster, each cluster from a block of its own.
-struct Grouped {
+/// The silhouette of the same rows with several labellings, in their order; one that has none is an error for
+/// itself. Distances are measured once for all.
+fn silhouettes(
+    rows: &[f32],
     dims: usize,
-    points: Blocks,
-    /// First block and number of points of each cluster.
-    clusters: Vec<(usize, usize)>,
-    /// Place of each cluster's first point in the order of clusters.
-    starts: Vec<usize>,
+    labellings: &[&[u32]],
+    threads: usize,
+) -> Vec<Result<Silhouette, SilhouetteError>> {
+    let bad = rows.iter().position(|value| !value.is_finite());
+    let clusters = |labels: &&[u32]| {
+        let n = labels.len();
+        if dims == 0 || rows.len() != n * dims {
+            return Err(SilhouetteError::Shape { values: rows.len(), labels: n, dims });
+        }
+        if let Some(at) = bad {
+            return Err(SilhouetteError::NotFinite { row: at / dims, column: at % dims, value: rows[at] });
+        }
+        let clusters = Clusters::new(labels);
+        if clusters.len() < 2 {
+            return Err(SilhouetteError::OneCluster { points: n });
+        }
+        Ok(clusters)
+    };
+    let clusters: Vec<Result<Clusters, SilhouetteError>> = labellings.iter().map(clusters).collect();
+    let sound: Vec<&Clusters> = clusters.iter().flatten().collect();
+    let values = if sound.is_empty() { Vec::new() } else { values(rows, dims, &sound, threads) };
+    let (width, mut place) = (sound.len(), 0);
+    let mean = |clusters: Result<Clusters, SilhouetteError>| {
+        let clusters = clusters?;
+        let own = place;
+        place += 1;
+        Ok(clusters.summary(|row| values[row / LANES * width + own][row % LANES]))
+    };
+    clusters.into_iter().map(mean).collect()
 }
 
-impl Grouped {
-    fn new(rows: &[f32], dims: usize, members: &[&[u32]]) -> Self {
-        let (mut slots, mut clusters, mut starts, mut start) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        for cluster in members {
-            slots.resize(slots.len().next_multiple_of(LANES), VACANT);
-            clusters.push((slots.len() / LANES, cluster.len()));
-            starts.push(start);
-            slots.extend_from_slice(cluster);
-            start += cluster.len();
-        }
-        Self { dims, points: Blocks::from_slots(rows, dims, &slots), clusters, starts }
-    }
-
-    /// The silhouettes of `points`, which are the `first`-th and on in the order of clusters.
-    fn fill(&self, rows: &[f32], first: usize, points: &[u32], values: &mut [f64]) {
-        let row = |point: u32| &rows[point as usize * self.dims..][..self.dims];
-        for (group, (points, values)) in points.chunks(4).zip(values.chunks_mut(4)).enumerate() {
-            // A short last group repeats its last point: the same bits, and one kernel less.
-            let queries: [&[f32]; 4] = std::array::from_fn(|q| row(points[q.min(points.len() - 1)]));
-            let place = |q: usize| first + group * 4 + q;
-            let own: [usize; 4] =
-                std::array::from_fn(|q| self.starts.partition_point(|&start| start <= place(q)) - 1);
-            let (mut a, mut b) = ([0.0f64; 4], [f64::INFINITY; 4]);
-            for (cluster, &(block, count)) in self.clusters.iter().enumerate() {
-                let sums = self.points.distance_sums(queries, block, count);
-                for q in 0..values.len() {
-                    if cluster == own[q] {
-                        a[q] = if count > 1 { sums[q] / (count - 1) as f64 } else { f64::NAN };
-                    } else {
-                        b[q] = b[q].min(sums[q] / count as f64);
-                    }
-                }
-            }
-            for (q, value) in values.iter_mut().enumerate() {
-                let larger = a[q].max(b[q]);
-                // Alone in its cluster (a is NaN), or all points in one place: 0 by definition.
-                *value = if a[q].is_nan() || larger == 0.0 { 0.0 } else { (b[q] - a[q]) / larger };
+/// The silhouette of every point: for each sixteen points an array a labelling.
+fn values(rows: &[f32], dims: usize, labellings: &[&Clusters], threads: usize) -> Vec<[f64; LANES]> {
+    let points = Blocks::from_rows(rows, dims);
+    let mut values = vec![[0.0; LANES]; points.blocks() * labellings.len()];
+    // Blocks are handed out one by one, so that all threads end together.
+    let jobs = Mutex::new(values.chunks_exact_mut(labellings.len()).enumerate());
+    let work = || {
+        let mut tile = vec![[0.0; LANES]; points.slots()];
+        while let Some((block, values)) = { jobs.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+            points.roots(block, rows, &mut tile);
+            for (values, clusters) in values.iter_mut().zip(labellings) {
+                *values = clusters.values(block, &tile);
             }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(points.blocks()).max(1) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    drop(jobs);
+    values
 }
 
 /// Deals rows into `repeats` disjoint folds, so that every stratum is spread evenly over them.
@@ -183,29 +165,66 @@ pub fn stratified_repeats(
     repeats: usize,
     threads: usize,
 ) -> Result<Repeats, SilhouetteError> {
-    if folds.len() != labels.len() {
-        return Err(SilhouetteError::Folds { labels: labels.len(), folds: folds.len() });
-    }
-    if dims == 0 || rows.len() != labels.len() * dims {
-        return Err(SilhouetteError::Shape { values: rows.len(), labels: labels.len(), dims });
-    }
-    let mut means = Vec::with_capacity(repeats);
+    let mut one = stratified_sweep(rows, dims, &[labels], folds, repeats, threads);
+    one.pop().unwrap_or(Err(SilhouetteError::Repeats { repeats }))
+}
+
+/// [`stratified_repeats`] of several labellings of the same rows, in their order; one without a silhouette is
+/// an error for itself. Cost: n² / repeats distances for all together, and as many additions for each.
+pub fn stratified_sweep(
+    rows: &[f32],
+    dims: usize,
+    labellings: &[&[u32]],
+    folds: &[u32],
+    repeats: usize,
+    threads: usize,
+) -> Vec<Result<Repeats, SilhouetteError>> {
+    let mut means: Vec<Result<Vec<f64>, SilhouetteError>> = labellings
+        .iter()
+        .map(|labels| {
+            if folds.len() != labels.len() {
+                return Err(SilhouetteError::Folds { labels: labels.len(), folds: folds.len() });
+            }
+            if dims == 0 || rows.len() != labels.len() * dims {
+                return Err(SilhouetteError::Shape { values: rows.len(), labels: labels.len(), dims });
+            }
+            if repeats < 2 {
+                return Err(SilhouetteError::Repeats { repeats });
+            }
+            Ok(Vec::with_capacity(repeats))
+        })
+        .collect();
     for fold in 0..repeats as u32 {
-        let members = || (0..labels.len()).filter(|&row| folds[row] == fold);
-        let own_labels: Vec<u32> = members().map(|row| labels[row]).collect();
-        if own_labels.is_empty() {
-            return Err(SilhouetteError::Repeats { repeats });
+        let members: Vec<usize> = (0..folds.len()).filter(|&row| folds[row] == fold).collect();
+        let sound: Vec<usize> = (0..means.len()).filter(|&labelling| means[labelling].is_ok()).collect();
+        if sound.is_empty() {
+            break;
         }
-        let own_rows: Vec<f32> = members().flat_map(|row| &rows[row * dims..][..dims]).copied().collect();
-        means.push(silhouette(&own_rows, dims, &own_labels, threads)?.mean);
+        let own_rows: Vec<f32> =
+            members.iter().flat_map(|row| &rows[row * dims..][..dims]).copied().collect();
+        let own_labels: Vec<Vec<u32>> = sound
+            .iter()
+            .map(|&labelling| members.iter().map(|&row| labellings[labelling][row]).collect())
+            .collect();
+        let own_labels: Vec<&[u32]> = own_labels.iter().map(Vec::as_slice).collect();
+        for (labelling, found) in sound.into_iter().zip(silhouettes(&own_rows, dims, &own_labels, threads)) {
+            match (&mut means[labelling], found) {
+                (Ok(means), Ok(found)) => means.push(found.mean),
+                (means, Err(_)) if members.is_empty() => *means = Err(SilhouetteError::Repeats { repeats }),
+                (means, Err(error)) => *means = Err(error),
+                (Err(_), Ok(_)) => {}
+            }
+        }
     }
-    if means.len() < 2 {
-        return Err(SilhouetteError::Repeats { repeats });
-    }
+    means.into_iter().map(|means| means.map(repeated)).collect()
+}
+
+/// Two means or more.
+fn repeated(means: Vec<f64>) -> Repeats {
     let n = means.len() as f64;
     let mean = means.iter().sum::<f64>() / n;
     let variance = means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    Ok(Repeats { mean, standard_error: (variance / n).sqrt(), means })
+    Repeats { mean, standard_error: (variance / n).sqrt(), means }
 }
 
 /// The smallest k whose mean reaches the best mean less that best's standard error (the rule of
@@ -220,126 +239,4 @@ pub fn smallest_within_one_standard_error(sweep: &[(usize, f64, f64)]) -> Option
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::numerics::random::generator;
-    use rand::Rng;
-
-    /// The definition, word for word.
-    fn naive(rows: &[f32], dims: usize, labels: &[u32]) -> Vec<f64> {
-        let row = |i: usize| &rows[i * dims..][..dims];
-        let distance = |i: usize, j: usize| -> f64 {
-            let squares = row(i).iter().zip(row(j)).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
-            squares.sum::<f64>().sqrt()
-        };
-        let n = labels.len();
-        let mean_to = |i: usize, label: u32| {
-            let others: Vec<f64> =
-                (0..n).filter(|&j| j != i && labels[j] == label).map(|j| distance(i, j)).collect();
-            others.iter().sum::<f64>() / others.len() as f64
-        };
-        (0..n)
-            .map(|i| {
-                if labels.iter().filter(|&&l| l == labels[i]).count() == 1 {
-                    return 0.0;
-                }
-                let a = mean_to(i, labels[i]);
-                let others = labels.iter().filter(|&&l| l != labels[i]);
-                let b = others.map(|&l| mean_to(i, l)).fold(f64::INFINITY, f64::min);
-                (b - a) / a.max(b)
-            })
-            .collect()
-    }
-
-    fn sample(n: usize, dims: usize, k: u32) -> (Vec<f32>, Vec<u32>) {
-        let mut random = generator(5, "silhouette test", n as u64);
-        // Uneven clusters with gaps between their labels.
-        let labels: Vec<u32> =
-            (0..n).map(|_| 3 * random.gen_range(0..k).min(random.gen_range(0..k))).collect();
-        let rows = labels
-            .iter()
-            .flat_map(|&l| (0..dims).map(move |d| (l as f32 * 0.3, d)))
-            .map(|(shift, d)| shift * (d % 3) as f32 + random.gen_range(-1.0..1.0f32))
-            .collect();
-        (rows, labels)
-    }
-
-    #[test]
-    fn equals_the_definition_and_does_not_depend_on_threads() {
-        let (rows, mut labels) = sample(431, 5, 6);
-        labels[17] = 99;
-        let expected = naive(&rows, 5, &labels);
-        let got = silhouette(&rows, 5, &labels, 1).expect("clusters");
-        assert!((got.mean - expected.iter().sum::<f64>() / 431.0).abs() < 1e-6, "{}", got.mean);
-        for cluster in &got.clusters {
-            let own: Vec<f64> =
-                (0..431).filter(|&i| labels[i] == cluster.label).map(|i| expected[i]).collect();
-            assert_eq!(own.len(), cluster.count);
-            assert!((cluster.mean - own.iter().sum::<f64>() / own.len() as f64).abs() < 1e-6, "{cluster:?}");
-        }
-        let alone = got.clusters.last().expect("clusters");
-        assert_eq!((alone.label, alone.count, alone.mean), (99, 1, 0.0), "a single point counts as 0");
-        for threads in [2, 3, 8, 500] {
-            assert_eq!(got, silhouette(&rows, 5, &labels, threads).expect("clusters"), "{threads} threads");
-        }
-    }
-
-    /// The example of two pairs on a line: 0 and 1 against 10 and 11.
-    #[test]
-    fn two_pairs_worked_out_by_hand() {
-        let got = silhouette(&[0.0, 1.0, 10.0, 11.0], 1, &[0, 0, 1, 1], 2).expect("clusters");
-        let expected = ((10.5 - 1.0) / 10.5 + (9.5 - 1.0) / 9.5) / 2.0;
-        assert!((got.mean - expected).abs() < 1e-7, "{} {expected}", got.mean);
-    }
-
-    #[test]
-    fn copies_of_one_point_are_zero_and_one_label_is_an_error() {
-        assert_eq!(silhouette(&[1.0; 6], 1, &[0, 0, 0, 1, 1, 1], 1).expect("clusters").mean, 0.0);
-        let one = silhouette(&[1.0, 2.0], 1, &[4, 4], 1);
-        assert_eq!(one, Err(SilhouetteError::OneCluster { points: 2 }));
-        let shape = silhouette(&[1.0, 2.0, 3.0], 2, &[0, 1], 1).unwrap_err().to_string();
-        assert_eq!(shape, "3 values are not 2 rows of 2 columns");
-        let nan = silhouette(&[1.0, 2.0, 3.0, f32::NAN], 2, &[0, 1], 1).unwrap_err().to_string();
-        assert_eq!(nan, "row 1, column 1 is NaN, not a finite number");
-    }
-
-    #[test]
-    fn folds_are_even_in_every_stratum_and_follow_the_seed() {
-        let strata: Vec<u32> = (0..1000).map(|i| u32::from(i % 10 == 0)).collect();
-        let folds = stratified_folds(&strata, 4, 1);
-        for fold in 0..4 {
-            let own: Vec<usize> = (0..1000).filter(|&i| folds[i] == fold).collect();
-            assert_eq!(own.len(), 250);
-            assert_eq!(own.iter().filter(|&&i| strata[i] == 1).count(), 25);
-        }
-        assert_eq!(folds, stratified_folds(&strata, 4, 1));
-        assert_ne!(folds, stratified_folds(&strata, 4, 2));
-    }
-
-    #[test]
-    fn repeats_average_the_folds() {
-        let (rows, labels) = sample(900, 4, 5);
-        let folds = stratified_folds(&labels, 3, 9);
-        let got = stratified_repeats(&rows, 4, &labels, &folds, 3, 2).expect("clusters");
-        let whole = silhouette(&rows, 4, &labels, 2).expect("clusters").mean;
-        assert_eq!(got.means.len(), 3);
-        assert!((got.mean - whole).abs() < 0.05 && got.standard_error > 0.0, "{got:?} {whole}");
-        let spread = got.means.iter().map(|m| (m - got.mean).powi(2)).sum::<f64>();
-        assert!((got.standard_error - (spread / 6.0).sqrt()).abs() < 1e-12);
-        let one = stratified_repeats(&rows, 4, &labels, &folds, 1, 1);
-        assert_eq!(one, Err(SilhouetteError::Repeats { repeats: 1 }));
-        let empty = stratified_repeats(&rows, 4, &labels, &folds, 4, 1);
-        assert_eq!(empty, Err(SilhouetteError::Repeats { repeats: 4 }));
-    }
-
-    #[test]
-    fn the_smallest_k_within_one_standard_error_of_the_best() {
-        let sweep = [(42, 0.300, 0.004), (7, 0.297, 0.001), (3, 0.295, 0.050), (22, 0.302, 0.004)];
-        assert_eq!(smallest_within_one_standard_error(&sweep), Some(22));
-        let close = [(42, 0.300, 0.004), (7, 0.2985, 0.001), (3, 0.295, 0.050), (22, 0.302, 0.004)];
-        assert_eq!(smallest_within_one_standard_error(&close), Some(7));
-        assert_eq!(smallest_within_one_standard_error(&[(9, 0.5, 0.0), (4, 0.5, 0.0)]), Some(4));
-        assert_eq!(smallest_within_one_standard_error(&[(9, 0.5, f64::NAN), (4, f64::NAN, 0.0)]), Some(9));
-        assert_eq!(smallest_within_one_standard_error(&[]), None);
-    }
-}
+mod tests;

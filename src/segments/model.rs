@@ -9,7 +9,7 @@ use crate::features::behaviour::BehaviourColumn;
 use crate::numerics::blocks::{Blocks, LANES};
 use crate::numerics::kmeans::{self, Algorithm, KMeans, Options};
 use crate::numerics::scaling::Scaling;
-use crate::numerics::silhouette;
+use crate::numerics::silhouette::{self, Repeats, SilhouetteError};
 
 /// Behaviour columns with a fitted scale; also what similarity vectors start from.
 #[derive(Debug, Clone)]
@@ -158,9 +158,16 @@ impl SegmentModel {
     }
 }
 
+/// A fit of the sweep.
+struct Fitted {
+    model: KMeans,
+    /// Of the customers that the silhouette is taken on.
+    labels: Vec<u32>,
+}
+
 /// Tries every k on the sample. The silhouette is taken on the same customers for every k, dealt into
 /// folds that are stratified by one reference clustering, so that the difference between two k is not
-/// the difference between two samples.
+/// the difference between two samples; and for all k together, because distances are the same.
 fn sweep(
     rows: &[f32],
     dims: usize,
@@ -172,45 +179,42 @@ fn sweep(
     let n = rows.len() / dims;
     let judged = n.min(settings.silhouette_sample);
     let judged_rows = &rows[..judged * dims];
-    let reference = tried[tried.len() / 4];
     let repeats = settings.silhouette_repeats.min(judged / 2).max(2);
-    let fit = |k: usize, threads: usize| -> Result<(KMeans, Vec<u32>), SegmentError> {
-        let fitted = kmeans::fit(rows, dims, &Options { k, threads, ..options.clone() })?;
-        let (mut labels, mut distances) = (vec![0; judged], vec![0.0; judged]);
-        fitted.assign(judged_rows, &mut labels, &mut distances);
-        Ok((fitted, labels))
-    };
-    let judge = |fitted: &KMeans, labels: &[u32], folds: &[u32], threads: usize| {
-        let judged = silhouette::stratified_repeats(judged_rows, dims, labels, folds, repeats, threads);
-        // A clustering that puts a whole fold into one segment has no silhouette there.
-        let (silhouette, standard_error) =
-            judged.map_or((f64::NAN, f64::NAN), |r| (r.mean, r.standard_error));
-        progress(n as u64);
-        SweepRow {
-            point: SweepPoint { k: fitted.k, silhouette, standard_error, inertia: fitted.inertia / n as f64 },
-            iterations: fitted.iterations,
-            chosen: false,
-        }
-    };
-    // The reference comes first: its labels deal the folds.
-    let (fitted, labels) = fit(reference, options.threads)?;
-    let folds = silhouette::stratified_folds(&labels, repeats, options.seed);
-    let mut sweep = vec![judge(&fitted, &labels, &folds, options.threads)];
-    // One thread each: a start cannot be divided. The longest first, so that all end together.
-    let mut others: Vec<usize> = tried.iter().copied().filter(|k| *k != reference).collect();
-    others.sort_unstable_by(|a, b| b.cmp(a));
-    let done = workers::for_each(
+    // Few threads each: a start cannot be divided. The longest first, so that all end together.
+    let threads = (options.threads / tried.len()).max(1);
+    let states = workers::for_each(
         options.threads,
-        others.len(),
+        tried.len(),
         Vec::new,
-        |done: &mut Vec<SweepRow>, number| -> Result<(), SegmentError> {
-            let (fitted, labels) = fit(others[number], 1)?;
-            done.push(judge(&fitted, &labels, &folds, 1));
+        |done: &mut Vec<Fitted>, number| -> Result<(), SegmentError> {
+            let k = tried[tried.len() - 1 - number];
+            let model = kmeans::fit(rows, dims, &Options { k, threads, ..options.clone() })?;
+            let (mut labels, mut distances) = (vec![0; judged], vec![0.0; judged]);
+            model.assign(judged_rows, &mut labels, &mut distances);
+            done.push(Fitted { model, labels });
+            progress(n as u64);
             Ok(())
         },
     )?;
-    sweep.extend(done.into_iter().flatten());
-    sweep.sort_by_key(|row| row.point.k);
+    let mut fitted: Vec<Fitted> = states.into_iter().flatten().collect();
+    fitted.sort_by_key(|fitted| fitted.model.k);
+    // The labels of one of them deal the folds.
+    let folds = silhouette::stratified_folds(&fitted[tried.len() / 4].labels, repeats, options.seed);
+    let labellings: Vec<&[u32]> = fitted.iter().map(|fitted| fitted.labels.as_slice()).collect();
+    let found =
+        silhouette::stratified_sweep(judged_rows, dims, &labellings, &folds, repeats, options.threads);
+    let row = |(Fitted { model, .. }, found): (&Fitted, Result<Repeats, SilhouetteError>)| {
+        // A clustering that puts a whole fold into one segment has no silhouette there.
+        let (silhouette, standard_error) =
+            found.map_or((f64::NAN, f64::NAN), |repeats| (repeats.mean, repeats.standard_error));
+        let inertia = model.inertia / n as f64;
+        SweepRow {
+            point: SweepPoint { k: model.k, silhouette, standard_error, inertia },
+            iterations: model.iterations,
+            chosen: false,
+        }
+    };
+    let mut sweep: Vec<SweepRow> = fitted.iter().zip(found).map(row).collect();
     let judged: Vec<(usize, f64, f64)> =
         sweep.iter().map(|row| (row.point.k, row.point.silhouette, row.point.standard_error)).collect();
     let k = silhouette::smallest_within_one_standard_error(&judged).unwrap_or(tried[0]);

@@ -140,15 +140,17 @@ fn a_tie_goes_to_the_lower_centre_and_a_scan_finds_only_what_is_near() {
 }
 
 #[test]
-fn sums_of_distances_stop_at_the_filled_slots() {
-    let points = rows(1000, 6, 5);
-    let slots: Vec<u32> = [VACANT; LANES].into_iter().chain(0..1000).collect();
-    let blocks = Blocks::from_slots(&points, 6, &slots);
-    for filled in [0, 1, 15, 16, 17, 997] {
-        let query = &points[..6];
-        let expected: f64 =
-            points.chunks_exact(6).take(filled).map(|p| f64::from(plain(p, query).sqrt())).sum();
-        let [got] = blocks.distance_sums([query], 1, filled);
-        assert!((got - expected).abs() <= 1e-5 * expected, "{filled}: {got} {expected}");
+fn roots_are_those_of_the_plain_chain() {
+    let points = rows(37, 6, 5);
+    let blocks = Blocks::from_rows(&points, 6);
+    for n in [1, 4, 7] {
+        let queries = rows(n, 6, 6);
+        let mut out = vec![[0.0; LANES]; n];
+        blocks.roots(2, &queries, &mut out);
+        for (query, out) in queries.chunks_exact(6).zip(&out) {
+            let expected = |slot: usize| plain(&points[slot * 6..][..6], query).sqrt().to_bits();
+            assert!((32..37).all(|slot| out[slot - 32].to_bits() == expected(slot)));
+            assert!(out[5..].iter().all(|distance| *distance == f32::INFINITY));
+        }
     }
 }
