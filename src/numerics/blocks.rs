@@ -276,7 +276,7 @@ impl<'a> Room<'a> {
 
 /// The chain itself, for `Q` queries against one block: the definition of a distance in packwise.
 #[inline(always)]
-fn chain<const Q: usize>(lanes: &[Lane], queries: &[&[f32]; Q]) -> [[f32; LANES]; Q] {
+pub(super) fn chain<const Q: usize>(lanes: &[Lane], queries: &[&[f32]; Q]) -> [[f32; LANES]; Q] {
     let mut sums = [[0.0f32; LANES]; Q];
     let queries: [&[f32]; Q] = std::array::from_fn(|q| &queries[q][..lanes.len()]);
     for (d, lane) in lanes.iter().enumerate() {

@@ -1,5 +1,7 @@
 use super::*;
 use crate::numerics::agreement::adjusted_rand_index;
+use crate::numerics::random::generator;
+use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 /// `groups` clusters of `each` rows around well separated centres; row `i` belongs to `i % groups`.
@@ -132,4 +134,37 @@ fn what_cannot_be_clustered_says_why() {
     assert!(error(&[1.0, 2.0], 1, nan).starts_with("`tolerance` is NaN"));
     let short = Options { start: Start::Given(vec![1.0]), ..options };
     assert_eq!(error(&[1.0, 2.0], 1, short), "the start has 1 values where k × dims is 2");
+}
+
+#[test]
+fn sums_and_starts_have_the_same_bits_with_any_instructions() {
+    use crate::numerics::simd::InstructionSet;
+    let (n, k) = (700, 9);
+    for dims in [1, 5, 8, 16, 27, 40] {
+        let mut random = generator(13, "k-means test", dims as u64);
+        let rows: Vec<f32> = (0..n * dims).map(|_| random.gen_range(-3.0..3.0f32)).collect();
+        let labels: Vec<u32> = (0..n).map(|_| random.gen_range(0..k)).collect();
+        let mut expected = vec![0.0f64; k as usize * dims];
+        for (row, &label) in rows.chunks_exact(dims).zip(&labels) {
+            let sums = &mut expected[label as usize * dims..][..dims];
+            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        for set in InstructionSet::available() {
+            assert_eq!(add::sums(set, &rows, dims, &labels, k as usize), expected, "{set:?} {dims}");
+        }
+        start::tests::every_instruction_set_agrees(&rows, dims);
+    }
+}
+
+#[test]
+fn a_known_first_start_and_rows_made_ready_give_the_same_fit() {
+    let (rows, _) = planted(9, 200, 5, 3.0);
+    let data = Prepared::new(&rows, 5).expect("rows");
+    for (starts, threads) in [(1, 1), (3, 1), (3, 2), (4, 9)] {
+        let options = Options { starts, threads, ..Options::new(8, 4) };
+        let whole = fit(&rows, 5, &Options { threads: 1, ..options.clone() }).expect("fits");
+        let first = data.fit(&Options { starts: 1, ..options.clone() }).expect("fits");
+        assert_eq!(data.fit_on(first, &options).expect("fits"), whole, "{starts} {threads}");
+        assert_eq!(data.fit(&options).expect("fits"), whole, "{starts} {threads}");
+    }
 }

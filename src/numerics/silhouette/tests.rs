@@ -117,3 +117,17 @@ fn the_smallest_k_within_one_standard_error_of_the_best() {
     assert_eq!(smallest_within_one_standard_error(&[(9, 0.5, f64::NAN), (4, f64::NAN, 0.0)]), Some(9));
     assert_eq!(smallest_within_one_standard_error(&[]), None);
 }
+
+#[test]
+fn labellings_together_are_those_alone() {
+    let (rows, labels) = sample(900, 4, 5);
+    let folds = stratified_folds(&labels, 3, 9);
+    let halves: Vec<u32> = labels.iter().map(|label| label / 6).collect();
+    let one = vec![7; 900];
+    let all = stratified_sweep(&rows, 4, &[&labels, &one, &halves, &labels[1..]], &folds, 3, 2);
+    assert_eq!(all[0], stratified_repeats(&rows, 4, &labels, &folds, 3, 1));
+    assert_eq!(all[1], Err(SilhouetteError::OneCluster { points: 300 }));
+    assert_eq!(all[2], stratified_repeats(&rows, 4, &halves, &folds, 3, 7));
+    assert_eq!(all[3], Err(SilhouetteError::Folds { labels: 899, folds: 900 }));
+    assert_ne!(all[0], all[2]);
+}
