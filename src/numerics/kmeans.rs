@@ -160,8 +160,14 @@ impl<'a> Prepared<'a> {
         self.best(None, options)
     }
 
-    /// The same as [`Self::fit`], where the model of the first start is known: of a fit with one start and
-    /// otherwise the same options.
+    /// The first start alone, with the cluster of every row.
+    pub fn first(&self, options: &Options) -> Result<(KMeans, Vec<u32>), KMeansError> {
+        self.check(options)?;
+        self.run(options, 0, options.threads)
+    }
+
+    /// The same as [`Self::fit`], where the model of the first start is known: by [`Self::first`], with the same
+    /// options but for threads and starts.
     pub fn fit_on(&self, first: KMeans, options: &Options) -> Result<KMeans, KMeansError> {
         self.check(options)?;
         self.best(Some(first), options)
@@ -176,7 +182,7 @@ impl<'a> Prepared<'a> {
             let mut models: Vec<Option<Result<KMeans, KMeansError>>> = round.iter().map(|_| None).collect();
             std::thread::scope(|scope| {
                 for (&run, place) in round.iter().zip(&mut models) {
-                    let mut work = move || *place = Some(self.run(options, run, threads));
+                    let mut work = move || *place = Some(self.run(options, run, threads).map(|run| run.0));
                     if round.len() == 1 {
                         work();
                     } else {
@@ -194,7 +200,7 @@ impl<'a> Prepared<'a> {
         best.ok_or(KMeansError::Option { option: "starts", value: 0.0, expected: "at least 1" })
     }
 
-    fn run(&self, options: &Options, run: u64, threads: usize) -> Result<KMeans, KMeansError> {
+    fn run(&self, options: &Options, run: u64, threads: usize) -> Result<(KMeans, Vec<u32>), KMeansError> {
         let centroids = start::start(self, options, run);
         lloyd::iterate(self, centroids, options, threads)
     }
@@ -224,6 +230,10 @@ impl<'a> Prepared<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    pub fn dims(&self) -> usize {
+        self.dims
     }
 
     fn len(&self) -> usize {

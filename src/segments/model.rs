@@ -7,7 +7,7 @@ use crate::engine::workers;
 use crate::features::SampledCustomer;
 use crate::features::behaviour::BehaviourColumn;
 use crate::numerics::blocks::{Blocks, LANES};
-use crate::numerics::kmeans::{self, Algorithm, KMeans, Options};
+use crate::numerics::kmeans::{Algorithm, KMeans, Options, Prepared};
 use crate::numerics::scaling::Scaling;
 use crate::numerics::silhouette::{self, Repeats, SilhouetteError};
 
@@ -101,7 +101,8 @@ impl SegmentModel {
     /// Fits on the scaled `sample` (`rows`: row-major, in the order of the customers' hashes) of a base of
     /// so many customers.
     ///
-    /// Memory: the sample once more for each thread. Time: one k-means for every k of the sweep.
+    /// Memory: the sample once more, and some 50 bytes a customer of it for each thread. Time: one k-means for
+    /// every k of the sweep.
     pub fn fit(
         behaviour: ScaledBehaviour,
         rows: &[f32],
@@ -122,22 +123,26 @@ impl SegmentModel {
             },
             ..Options::new(1, seed)
         };
-        let (k, sweep) = match settings.k {
+        let last = |k: usize| Options { k, starts: settings.starts, ..options.clone() };
+        let data = Prepared::new(rows, dims)?;
+        let (fitted, sweep) = match settings.k {
             SegmentCount::Fixed(k) if k as u64 > customers => {
                 return Err(SegmentError::MoreThanCustomers { k, customers });
             }
-            SegmentCount::Fixed(k) => (k.min(n), Vec::new()),
+            SegmentCount::Fixed(k) => (data.fit(&last(k.min(n)))?, Vec::new()),
             // One customer or two cannot be parted.
-            SegmentCount::Sweep { .. } if n < 3 => (1, Vec::new()),
+            SegmentCount::Sweep { .. } if n < 3 => (data.fit(&last(1))?, Vec::new()),
             SegmentCount::Sweep { from, to, step } => {
                 let tried: Vec<usize> = (from..=to).step_by(step).filter(|k| *k < n).collect();
                 let tried = if tried.is_empty() { vec![2] } else { tried };
-                sweep(rows, dims, &tried, settings, &options, progress)?
+                let (first, sweep) = sweep(&data, rows, &tried, settings, &options, progress)?;
+                // The sweep's fit was the first start.
+                let options = last(first.k);
+                (data.fit_on(first, &options)?, sweep)
             }
         };
-        let fitted = kmeans::fit(rows, dims, &Options { k, starts: settings.starts, ..options })?;
         let centres = by_revenue(&fitted, rows, sample);
-        Ok(Self { behaviour, centres: Blocks::from_rows(&centres, dims), k, sweep })
+        Ok(Self { behaviour, centres: Blocks::from_rows(&centres, dims), k: fitted.k, sweep })
     }
 
     /// The nearest segment of one scaled row; ties to the lower number.
@@ -165,17 +170,19 @@ struct Fitted {
     labels: Vec<u32>,
 }
 
-/// Tries every k on the sample. The silhouette is taken on the same customers for every k, dealt into
-/// folds that are stratified by one reference clustering, so that the difference between two k is not
-/// the difference between two samples; and for all k together, because distances are the same.
+/// Tries every k on the sample, in ascending order, and returns the fit of the chosen one. The silhouette is
+/// taken on the same customers for every k, dealt into folds that are stratified by one reference clustering,
+/// so that the difference between two k is not the difference between two samples; and for all k together,
+/// because distances are the same.
 fn sweep(
+    data: &Prepared,
     rows: &[f32],
-    dims: usize,
     tried: &[usize],
     settings: &Segments,
     options: &Options,
     progress: impl Fn(u64) + Sync,
-) -> Result<(usize, Vec<SweepRow>), SegmentError> {
+) -> Result<(KMeans, Vec<SweepRow>), SegmentError> {
+    let dims = data.dims();
     let n = rows.len() / dims;
     let judged = n.min(settings.silhouette_sample);
     let judged_rows = &rows[..judged * dims];
@@ -188,9 +195,9 @@ fn sweep(
         Vec::new,
         |done: &mut Vec<Fitted>, number| -> Result<(), SegmentError> {
             let k = tried[tried.len() - 1 - number];
-            let model = kmeans::fit(rows, dims, &Options { k, threads, ..options.clone() })?;
-            let (mut labels, mut distances) = (vec![0; judged], vec![0.0; judged]);
-            model.assign(judged_rows, &mut labels, &mut distances);
+            let (model, mut labels) = data.first(&Options { k, threads, ..options.clone() })?;
+            labels.truncate(judged);
+            labels.shrink_to_fit();
             done.push(Fitted { model, labels });
             progress(n as u64);
             Ok(())
@@ -221,7 +228,8 @@ fn sweep(
     for row in &mut sweep {
         row.chosen = row.point.k == k;
     }
-    Ok((k, sweep))
+    let chosen = tried.iter().position(|tried| *tried == k).unwrap_or(0);
+    Ok((fitted.swap_remove(chosen).model, sweep))
 }
 
 /// Centres in the order of mean revenue of the sampled customers in them, highest first.

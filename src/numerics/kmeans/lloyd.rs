@@ -18,12 +18,13 @@ const CHUNKS: usize = 64;
 /// Iterations that are worth bounds, which take a few to tell much.
 const WORTH_BOUNDS: usize = 8;
 
+/// The model, and the cluster of every row.
 pub(super) fn iterate(
     data: &Prepared,
     mut centroids: Vec<f32>,
     options: &Options,
     threads: usize,
-) -> Result<KMeans, KMeansError> {
+) -> Result<(KMeans, Vec<u32>), KMeansError> {
     let still = options.tolerance * data.variance;
     let (mut labels, mut distances) = (vec![0u32; data.len()], vec![0.0f32; data.len()]);
     let (mut iterations, mut converged) = (0, false);
@@ -56,7 +57,7 @@ pub(super) fn iterate(
     // Once more, so that inertia and counts are those of the centroids that are returned.
     let last = assign(data, &centroids, &mut labels, &mut distances, false, threads);
     let (dims, k, inertia, counts) = (data.dims, options.k, last.inertia, last.counts);
-    Ok(KMeans { centroids, dims, k, inertia, iterations, converged, counts })
+    Ok((KMeans { centroids, dims, k, inertia, iterations, converged, counts }, labels))
 }
 
 /// Rows in a chunk, a multiple of sixteen.

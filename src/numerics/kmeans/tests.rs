@@ -163,7 +163,10 @@ fn a_known_first_start_and_rows_made_ready_give_the_same_fit() {
     for (starts, threads) in [(1, 1), (3, 1), (3, 2), (4, 9)] {
         let options = Options { starts, threads, ..Options::new(8, 4) };
         let whole = fit(&rows, 5, &Options { threads: 1, ..options.clone() }).expect("fits");
-        let first = data.fit(&Options { starts: 1, ..options.clone() }).expect("fits");
+        let (first, labels) = data.first(&options).expect("fits");
+        let mut expected = vec![0; labels.len()];
+        first.assign(&rows, &mut expected, &mut vec![0.0; labels.len()]);
+        assert_eq!(labels, expected);
         assert_eq!(data.fit_on(first, &options).expect("fits"), whole, "{starts} {threads}");
         assert_eq!(data.fit(&options).expect("fits"), whole, "{starts} {threads}");
     }
