@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The distance kernels, where the unsafe code is, under AddressSanitizer: in a crate of their own, because
+# The kernels of distances and clusters, where the unsafe code is, under AddressSanitizer: in a crate of their own, because
 # the whole program would take half an hour to build. Stable compilers have the sanitizer behind a switch.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,8 +13,13 @@ name = "sanitize"
 version = "0.0.0"
 edition = "2024"
 [dependencies]
+linfa = { version = "0.8", default-features = false }
+linfa-clustering = "0.8.1"
+ndarray = "0.16"
 rand = { version = "0.8", default-features = false }
+rand_distr = "0.4"
 rand_xoshiro = "0.6"
+thiserror = "2"
 xxhash-rust = { version = "0.8", features = ["xxh3"] }
 [workspace]
 TOML
@@ -22,12 +27,16 @@ ln -sfn "$root/src/numerics" "$crate/src/numerics"
 cat >"$crate/src/lib.rs" <<'RUST'
 #![allow(dead_code)]
 pub mod numerics {
+    #[cfg(test)]
+    pub mod agreement;
     mod avx512;
     pub mod blocks;
     pub mod coarse;
+    pub mod kmeans;
     pub mod near;
     pub mod random;
     mod rows;
+    pub mod silhouette;
     pub mod simd;
 }
 RUST
