@@ -7,8 +7,8 @@
 //!
 //! Lloyd's iteration (Lloyd 1982, "Least squares quantization in PCM") costs rows × k distances: a
 //! million rows of 16 columns, 50 clusters and 25 iterations take 0.7 s of one core with AVX-512, where
-//! linfa takes 13. Where many iterations are allowed, bounds leave out distances that cannot change an
-//! assignment, to the bit (`kmeans/bounds.rs`).
+//! linfa takes 13. Where many iterations are allowed and rows are not short, bounds leave out distances that
+//! cannot change an assignment, to the bit (`kmeans/bounds.rs`).
 //!
 //! linfa 0.8.1 runs from the same start with one run, because its own k-means|| start is not
 //! reproducible and with several runs its counts belong to the last run, not to the best. It counts the

@@ -122,7 +122,6 @@ fn values(rows: &[f32], dims: usize, labellings: &[&Clusters], threads: usize) -
         }
         work();
     });
-    drop(jobs);
     values
 }
 

@@ -5,6 +5,9 @@
 //! **What is unsafe here.** Loads and stores, which go through references to arrays of one register's size or have
 //! a mask of as many values as there are; and one gather, whose indices are compared with the length before.
 
+// The lane loops index several arrays by one constant range: zipped iterators say it worse.
+#![allow(clippy::needless_range_loop)]
+
 use super::add::Eight;
 use super::bounds::{GROUPS, LARGEST, LEAST, Moves, NARROWER, Turn, WIDER, Wanted};
 use super::start::Nearer;

@@ -12,6 +12,8 @@
 
 // The lane loops index several arrays by one constant range: zipped iterators say it worse.
 #![allow(clippy::needless_range_loop)]
+// What cannot be compared is in doubt.
+#![allow(clippy::neg_cmp_op_on_partial_ord)]
 
 use super::Prepared;
 #[cfg(target_arch = "x86_64")]

@@ -15,8 +15,10 @@ const CHUNK: usize = 4096;
 /// Chunks at most, so that partial sums stay a bounded 64 × k × dims × 8 bytes.
 const CHUNKS: usize = 64;
 
-/// Iterations that are worth bounds, which take a few to tell much.
-const WORTH_BOUNDS: usize = 8;
+/// Bounds are worth their time with more iterations than these, because they take a few to tell much, and with more
+/// columns: to few of them a distance costs no more than a bound.
+const FEW_ITERATIONS: usize = 8;
+const FEW_COLUMNS: usize = 8;
 
 /// The model, and the cluster of every row.
 pub(super) fn iterate(
@@ -30,7 +32,10 @@ pub(super) fn iterate(
     let (mut iterations, mut converged) = (0, false);
     // A start that is given may hold what is not finite, and bounds nothing. Means of rows are finite.
     let finite = centroids.iter().all(|value| value.is_finite());
-    let bounded = options.algorithm == Algorithm::Lloyd && options.max_iterations > WORTH_BOUNDS && finite;
+    let bounded = options.algorithm == Algorithm::Lloyd
+        && options.max_iterations > FEW_ITERATIONS
+        && data.dims > FEW_COLUMNS
+        && finite;
     let mut bounds = bounded.then(|| Bounds::new(data, &centroids));
     while iterations < options.max_iterations && !converged {
         let next = match options.algorithm {
@@ -95,7 +100,7 @@ fn in_chunks<T: Send>(
     total
 }
 
-/// Assigns all rows.
+/// Assigns all rows: either with sums or with inertia.
 fn assign(
     data: &Prepared,
     centroids: &[f32],
@@ -111,7 +116,10 @@ fn assign(
         let from = chunk * size;
         let blocks = from / LANES..(from + labels.len()).div_ceil(LANES);
         data.points.nearest(centroids, blocks, labels, distances);
-        pass.inertia += distances.iter().map(|&d| f64::from(d)).sum::<f64>();
+        if !with_sums {
+            // Nobody asks before the end.
+            pass.inertia += distances.iter().map(|&d| f64::from(d)).sum::<f64>();
+        }
         pass.add(&data.rows[from * data.dims..], data.dims, labels);
     })
 }

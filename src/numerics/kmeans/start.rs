@@ -178,17 +178,24 @@ impl<const Q: usize> Kernel for Nearer<'_, Q> {
     }
 }
 
-/// For each of the ascending `aims` the index at which the running sum of `weights` passes it.
+/// For each of the ascending `aims` the index at which the running sum of `weights` passes it. Weights are not
+/// negative: a sum that has passed no aim behind sixteen of them has passed none before.
 fn weighted(weights: &[f32], aims: &[f64]) -> Vec<usize> {
     let mut found = Vec::with_capacity(aims.len());
     let mut sum = 0.0;
-    for (i, &weight) in weights.iter().enumerate() {
-        if found.len() == aims.len() {
-            break;
+    for (chunk, weights) in weights.chunks(LANES).enumerate() {
+        let Some(&aim) = aims.get(found.len()) else { break };
+        let mut before = sum;
+        for &weight in weights {
+            sum += f64::from(weight);
         }
-        sum += f64::from(weight);
-        while aims.get(found.len()).is_some_and(|&aim| aim < sum) {
-            found.push(i);
+        if aim < sum {
+            for (i, &weight) in weights.iter().enumerate() {
+                before += f64::from(weight);
+                while aims.get(found.len()).is_some_and(|&aim| aim < before) {
+                    found.push(chunk * LANES + i);
+                }
+            }
         }
     }
     // Rounding can leave the last aim just above the sum.
