@@ -7,7 +7,7 @@
 
 pub mod customer;
 mod durable;
-mod encode;
+pub(crate) mod encode;
 mod storage;
 mod writer;
 

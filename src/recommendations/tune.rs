@@ -17,6 +17,7 @@ use crate::engine::part::RunFolder;
 use crate::engine::{Engine, workers};
 use crate::numerics::logistic::{Logistic, Options, Prior};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 /// New packages of a customer that are learned from: the best by the stated weights.
 const EXPLORED: usize = 100;
@@ -195,11 +196,15 @@ impl Lessons {
                 why_untuned: None,
             },
         };
-        for segment in (0..segments as u32).filter(|_| per_segment) {
-            if let Some(own) = self.own_weights(segment, &model.global, without, threads) {
-                model.segments[segment as usize] = Some(own);
-                model.tuning.own_segments += 1;
-            }
+        let segments = if per_segment { segments } else { 0 };
+        // Side by side, a thread each: threads do not show in a fit, and segments together are no more than all.
+        let own = workers::for_each(threads, segments, Vec::new, |own: &mut Vec<_>, segment| {
+            own.extend(self.own_weights(segment as u32, &model.global, without, 1).map(|own| (segment, own)));
+            Ok::<(), Infallible>(())
+        });
+        for (segment, own) in own.into_iter().flatten().flatten() {
+            model.segments[segment] = Some(own);
+            model.tuning.own_segments += 1;
         }
         model
     }

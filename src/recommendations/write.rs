@@ -6,6 +6,7 @@ use super::score::Candidate;
 use super::signals::{Factor, Subject};
 use crate::config::Config;
 use crate::engine::columns::{Column, Lends, Texts};
+use crate::engine::part::encode::dictionary::Numbers;
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
@@ -182,28 +183,57 @@ impl OfferRows {
 }
 
 /// The reasons of a batch: each in words once.
-#[derive(Default)]
 struct Reasons {
     keys: Column<Int32Type>,
-    numbers: HashMap<Reason, i32, FixedState>,
+    /// Reasons that are one word, in the order of their first rows, and of each the number of its text.
+    words: Numbers<i64>,
+    of_words: Vec<i32>,
+    /// All others.
+    others: HashMap<Reason, i32, FixedState>,
     texts: Texts,
     text: String,
 }
 
+impl Default for Reasons {
+    fn default() -> Self {
+        Self {
+            keys: Column::default(),
+            words: Numbers::new(),
+            of_words: Vec::new(),
+            others: HashMap::default(),
+            texts: Texts::default(),
+            text: String::new(),
+        }
+    }
+}
+
 impl Reasons {
     fn push<'a>(&mut self, reason: Reason, name: impl Fn(u32) -> &'a str) {
-        let next = self.numbers.len() as i32;
-        let number = *self.numbers.entry(reason).or_insert_with(|| {
-            reason.write(&mut self.text, name);
-            self.texts.push(&self.text);
+        let Self { keys, words, of_words, others, texts, text } = self;
+        let next = (of_words.len() + others.len()) as i32;
+        let tell = || {
+            reason.write(text, name);
+            texts.push(text);
             next
-        });
-        self.keys.push(number);
+        };
+        let number = match reason.packed() {
+            Some(word) => {
+                let word = words.index_of(word.cast_signed()) as usize;
+                if word == of_words.len() {
+                    of_words.push(tell());
+                }
+                of_words[word]
+            }
+            None => *others.entry(reason).or_insert_with(tell),
+        };
+        keys.push(number);
     }
 
     /// The words, by number.
     fn lend(&mut self) -> Result<ArrayRef, ArrowError> {
-        self.numbers.clear();
+        self.words.clear();
+        self.of_words.clear();
+        self.others.clear();
         Ok(Arc::new(self.texts.lend()?))
     }
 }

@@ -10,7 +10,7 @@ pub use profile::{SegmentProfile, profile_batch, sweep_batch};
 use crate::config::Config;
 use crate::engine::part::{PartError, PartFile, PartReader, PartWriter, RunFolder};
 use crate::engine::{Engine, workers};
-use crate::features::{Features, as_floats, run_length};
+use crate::features::{Features, as_floats};
 use crate::numerics::describe::DescribeError;
 use crate::numerics::kmeans::KMeansError;
 use crate::numerics::scaling::ScalingError;
@@ -19,6 +19,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBat
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::error::ArrowError;
+use part_view::{BOUGHT_ROWS, for_each_owner};
 use profile::Tally;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,16 +101,15 @@ fn place(
     let states = workers::for_each(
         engine.threads,
         features.parts.len(),
-        || (Tally::new(model.k, model.behaviour.dims(), features.packages.len()), Vec::new()),
-        |(tally, parts): &mut (Tally, Vec<(usize, PartFile)>), number| {
+        || (Tally::new(model.k, model.behaviour.dims(), features.packages.len()), Vec::new(), Vec::new()),
+        |(tally, parts, scaled): &mut (Tally, Vec<(usize, PartFile)>, Vec<f32>), number| {
             let runtime = engine.runtime.handle();
             let part = &features.parts[number];
             let names: Vec<&str> = behaviour_columns(&model.behaviour);
             let columns = read_all(PartReader::open(folder, &part.features, &names, runtime)?)?;
-            let mut scaled = Vec::new();
-            scale_rows(&columns, 0..columns.num_rows(), &model.behaviour, &mut scaled)?;
-            let placed = place_all(&model, &scaled);
-            tally.add_customers(&columns, &scaled, &placed, scale);
+            scale_rows(&columns, 0..columns.num_rows(), &model.behaviour, scaled)?;
+            let placed = place_all(&model, scaled);
+            tally.add_customers(&columns, scaled, &placed, scale);
             let ids = columns.column(0);
             let mut writer = PartWriter::create(
                 folder,
@@ -129,21 +129,18 @@ fn place(
                 ],
             )?)?;
             parts.push((number, writer.finish()?));
-            let bought = read_all(PartReader::open(
-                folder,
-                &part.packages,
-                &["customer_id", "package_code", "times"],
-                runtime,
-            )?)?;
-            let (owners, times) = (bought.column(0), bought.column(2).as_primitive::<Int64Type>());
-            let packages = package_ranks(bought.column(1), &ranks);
-            let mut start = 0;
-            for (row, place) in placed.iter().enumerate() {
-                let end = start + run_length(ids, row, owners, start);
-                for (at, package) in packages.iter().enumerate().take(end).skip(start) {
-                    tally.add_package(place.segment, *package as usize, times.value(at));
-                }
-                start = end;
+            let bought = ["customer_id", "package_code", "times"];
+            let mut customer = 0;
+            for bought in PartReader::open_in_batches(folder, &part.packages, &bought, runtime, BOUGHT_ROWS)?
+            {
+                let bought = bought?;
+                let times = bought.column(2).as_primitive::<Int64Type>().values();
+                let packages = package_ranks(bought.column(1), &ranks);
+                for_each_owner(ids, bought.column(0), &mut customer, |customer, rows, _| {
+                    for at in rows {
+                        tally.add_package(placed[customer].segment, packages[at] as usize, times[at]);
+                    }
+                });
             }
             engine.progress.advance(placed.len() as u64);
             Ok::<(), SegmentError>(())
@@ -151,7 +148,7 @@ fn place(
     )?;
     let mut tally = Tally::new(model.k, model.behaviour.dims(), features.packages.len());
     let mut parts = Vec::new();
-    for (own, mut own_parts) in states {
+    for (own, mut own_parts, _) in states {
         tally.merge(&own);
         parts.append(&mut own_parts);
     }

@@ -12,8 +12,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// Rows of `customer_packages` that are decoded at once.
-const BOUGHT_ROWS: usize = 8_192;
+/// Rows of `customer_packages` that are decoded at once: the buffers of a batch are used again for the next.
+pub const BOUGHT_ROWS: usize = 8_192;
 
 /// Rank by package code, made once and shared by all readers.
 pub type Ranks<'a> = HashMap<&'a str, usize>;
@@ -63,6 +63,25 @@ impl Default for PartView {
     }
 }
 
+/// Goes through a batch of rows that belong to customers, both in the order of `ids`. `customer` is whose rows come next,
+/// and afterwards whose came last. `each` gets a customer, its rows, and whether no others of it can follow.
+pub fn for_each_owner(
+    ids: &ArrayRef,
+    owners: &ArrayRef,
+    customer: &mut usize,
+    mut each: impl FnMut(usize, Range<usize>, bool),
+) {
+    let mut start = 0;
+    while start < owners.len() && *customer < ids.len() {
+        let end = start + run_length(ids, *customer, owners, start);
+        // Those of the last customer of a batch may go on in the next one.
+        let is_last = end < owners.len();
+        each(*customer, start..end, is_last);
+        *customer += usize::from(is_last);
+        start = end;
+    }
+}
+
 impl PartView {
     /// Reads part `number` of features (with `more` of its columns), segments and packages. `spent` is a part that is
     /// not needed any more: its memory is used again.
@@ -90,7 +109,6 @@ impl PartView {
         view.ids = columns.column(0).clone();
         view.columns = columns;
         let bought = ["customer_id", "package_code", "times", "weight", "last_purchase", "days"];
-        // A few at a time: the buffers of a batch are used again for the next.
         let reader = PartReader::open_in_batches(folder, &part.packages, &bought, runtime, BOUGHT_ROWS)?;
         let mut customer = 0;
         for bought in reader {
@@ -121,23 +139,18 @@ impl PartView {
         let weights = bought.column(3).as_primitive::<Float64Type>().values();
         let last = bought.column(4).as_primitive::<TimestampMicrosecondType>().values();
         let days = bought.column(5).as_primitive::<Int64Type>().values();
-        let mut start = 0;
-        while start < codes.len() && *customer < self.ids.len() {
-            let end = start + run_length(&self.ids, *customer, owners, start);
-            for at in (start..end).filter(|at| times[*at] > 0) {
+        for_each_owner(&self.ids, owners, customer, |_, rows, is_last| {
+            for at in rows.filter(|at| times[*at] > 0) {
                 self.packages.push(codes[at]);
                 self.times.push(times[at]);
                 self.days.push(days[at]);
                 self.weights.push(weights[at]);
                 self.last.push(last[at]);
             }
-            start = end;
-            // Those of the last customer of a batch may go on in the next one.
-            if start < codes.len() {
+            if is_last {
                 self.offsets.push(self.packages.len());
-                *customer += 1;
             }
-        }
+        });
     }
 
     /// Scales the behaviour of everybody, for [`PartView::scaled_row`].

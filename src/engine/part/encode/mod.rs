@@ -12,7 +12,7 @@ mod bits;
 mod chunk;
 mod compress;
 mod delta;
-mod dictionary;
+pub(crate) mod dictionary;
 mod flags;
 mod hybrid;
 mod levels;
