@@ -89,7 +89,7 @@ impl Cells {
             return Err(IndexError::Option { option: "cells", value: 0.0, expected: "at least 1" });
         }
         let threads = threads.max(1);
-        let centroids = train(points, dims, wanted.min(n), seed, threads)?;
+        let centroids = order::in_space(&train(points, dims, wanted.min(n), seed, threads)?, dims);
         let (labels, distances) = assign(points, dims, &centroids, threads);
 
         let mut order: Vec<u32> = (0..n as u32).collect();
@@ -239,6 +239,7 @@ pub(super) fn assign(points: &[f32], dims: usize, centroids: &[f32], threads: us
 }
 
 mod bounds;
+mod order;
 mod pending;
 mod search;
 
