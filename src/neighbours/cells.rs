@@ -60,11 +60,14 @@ pub struct Cells {
     desks: Desks<Desk>,
 }
 
-/// The points twice more: in a byte a dimension, and one after another for those that bytes do not leave out.
+/// The points twice more: in a byte a dimension, and one after another for those that bytes do not leave out. The centroids in
+/// the same way.
 #[derive(Clone, Debug)]
 struct Codes {
     coarse: Coarse,
     rows: Rows,
+    centroids: Coarse,
+    middles: Rows,
 }
 
 impl Cells {
@@ -108,8 +111,13 @@ impl Cells {
         let centroids = Blocks::from_slots(&centroids, dims, &kept);
         let points = Blocks::from_slots(points, dims, &positions);
         let bounds = Bounds::build(&points, &firsts, &centroids, threads);
-        let codes = Coarse::build(&points, &firsts, &centroids)
-            .map(|coarse| Codes { coarse, rows: Rows::of(&points) });
+        let codes = Coarse::build(&points, &firsts, &centroids).zip(Coarse::of_one_group(&centroids));
+        let codes = codes.map(|(coarse, centroids_coarse)| Codes {
+            coarse,
+            rows: Rows::of(&points),
+            centroids: centroids_coarse,
+            middles: Rows::of(&centroids),
+        });
         let mut middles = vec![0.0; kept.len() * dims];
         let rows = middles.chunks_exact_mut(dims).enumerate();
         rows.for_each(|(cell, middle)| centroids.copy_point(cell, middle));
@@ -241,6 +249,7 @@ pub(super) fn assign(points: &[f32], dims: usize, centroids: &[f32], threads: us
 mod bounds;
 mod order;
 mod pending;
+mod ranking;
 mod search;
 
 #[cfg(test)]

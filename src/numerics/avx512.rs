@@ -337,3 +337,5 @@ pub(super) fn sort(values: &[u64], sorted: &mut [u64]) {
         sorted[smaller as usize] = value;
     }
 }
+
+pub(super) mod ranks;

@@ -76,6 +76,10 @@ pub(super) struct Asked {
     pub(super) scale: f32,
     /// A point is beyond the threshold if s²|a|² − 2 t s (a · b) is more.
     pub(super) limit: f32,
+    /// t²|b|².
+    square: f32,
+    /// The longest that the integers leave out.
+    error: f32,
 }
 
 /// Buffers of a scan.
@@ -84,6 +88,7 @@ pub struct CoarseDesk {
     asked: [Asked; 4],
     /// Slots to be measured, of each query.
     hits: [Vec<u32>; 4],
+    values: [Vec<[f32; LANES]>; 4],
 }
 
 impl Coarse {
@@ -192,10 +197,10 @@ impl Coarse {
         asked: &mut [Asked; 4],
     ) -> [f32; Q] {
         let centre = &self.centres[group * self.stride..][..self.stride];
-        let Group { step, reach, error } = self.groups[group];
-        let (mut farthest, mut squares, mut left) = ([0.0; Q], [0.0; Q], [0.0f32; Q]);
+        let group = &self.groups[group];
+        let (mut farthest, mut left) = ([0.0; Q], [0.0f32; Q]);
         for q in 0..Q {
-            let Asked { words, bias, scale, .. } = &mut asked[q];
+            let Asked { words, bias, scale, square, .. } = &mut asked[q];
             words.resize(self.stride / WORD, [0; WORD]);
             let coded = match self.vnni {
                 // SAFETY: this value exists only where the instructions do.
@@ -204,27 +209,40 @@ impl Coarse {
                 _ => code(queries[q], centre, words),
             };
             *bias = -ZERO * coded.sum;
-            *scale = 2.0 * coded.step * step;
-            (farthest[q], squares[q], left[q]) = (coded.farthest, coded.square, coded.left);
+            *scale = 2.0 * coded.step * group.step;
+            (farthest[q], *square, left[q]) = (coded.farthest, coded.square, coded.left);
         }
         let dims = self.dims as f32;
-        // Twice what the chain of a distance, or of a length here, may be off.
-        let rounding = 1.0 + 4.0 * (dims + 2.0) * f32::EPSILON;
         let (lost, least) = (dims * f32::EPSILON, dims * f32::MIN_POSITIVE);
-        // Of all that goes into a bound: a sum of `dims` terms and some ten operations, four times.
-        let sums = (dims + 16.0) * 2.0 * f32::EPSILON;
-        let (mut limits, mut apart) = ([0.0; Q], [0.0; Q]);
+        let mut apart = [0.0; Q];
         for q in 0..Q {
-            let own_error = left[q].sqrt() * rounding + farthest[q] * lost;
-            apart[q] = (squares[q] - least).max(0.0).sqrt() * (2.0 - rounding) - own_error;
-            let radius = ((thresholds[q] + least) * rounding).sqrt() + own_error + error;
-            let all = 2.0 * (reach * reach + squares[q]) + radius * radius;
-            limits[q] = radius * radius - squares[q] + sums * all;
-        }
-        for q in 0..Q {
-            asked[q].limit = limits[q];
+            let error = left[q].sqrt() * self.rounding() + farthest[q] * lost;
+            apart[q] = (asked[q].square - least).max(0.0).sqrt() * (2.0 - self.rounding()) - error;
+            asked[q].error = error;
+            asked[q].limit = self.limit(group, &asked[q], thresholds[q]);
         }
         apart
+    }
+
+    /// What the value of a point of a group can be at the most where its square is at most a threshold.
+    #[inline(always)]
+    fn limit(&self, group: &Group, asked: &Asked, threshold: f32) -> f32 {
+        let least = self.dims as f32 * f32::MIN_POSITIVE;
+        let radius = ((threshold + least) * self.rounding()).sqrt() + asked.error + group.error;
+        let all = 2.0 * (group.reach * group.reach + asked.square) + radius * radius;
+        radius * radius - asked.square + self.sums() * all
+    }
+
+    /// Twice what the chain of a distance, or of a length here, may be off.
+    #[inline(always)]
+    fn rounding(&self) -> f32 {
+        1.0 + 4.0 * (self.dims as f32 + 2.0) * f32::EPSILON
+    }
+
+    /// Of all that goes into a bound: a sum of `dims` terms and some ten operations, four times.
+    #[inline(always)]
+    fn sums(&self) -> f32 {
+        (self.dims as f32 + 16.0) * 2.0 * f32::EPSILON
     }
 
     /// The slots of points that may count, for each query, to the front of `hits`; returns how many.
@@ -236,17 +254,8 @@ impl Coarse {
     ) -> [usize; Q] {
         let mut counts = [0; Q];
         for block in blocks {
-            let (words, squares) = self.block(block);
             for q in 0..Q {
-                let mut products = [asked[q].bias; LANES];
-                for (word, own) in words.iter().zip(&asked[q].words) {
-                    for (product, codes) in products.iter_mut().zip(&word.0) {
-                        let pairs = codes.iter().zip(own);
-                        *product += pairs.map(|(code, own)| i32::from(*code) * i32::from(*own)).sum::<i32>();
-                    }
-                }
-                for lane in 0..LANES {
-                    let bound = (-(products[lane] as f32)).mul_add(asked[q].scale, squares[lane]);
+                for (lane, bound) in self.plain_values(asked[q], block).into_iter().enumerate() {
                     // What is not a number is not beyond.
                     let is_beyond = bound > asked[q].limit;
                     if !is_beyond {
@@ -257,6 +266,19 @@ impl Coarse {
             }
         }
         counts
+    }
+
+    /// s²|a|² − 2 t s (a · b) of the points of a block.
+    fn plain_values(&self, asked: &Asked, block: usize) -> [f32; LANES] {
+        let (words, squares) = self.block(block);
+        let mut products = [asked.bias; LANES];
+        for (word, own) in words.iter().zip(&asked.words) {
+            for (product, codes) in products.iter_mut().zip(&word.0) {
+                let pairs = codes.iter().zip(own);
+                *product += pairs.map(|(code, own)| i32::from(*code) * i32::from(*own)).sum::<i32>();
+            }
+        }
+        std::array::from_fn(|lane| (-(products[lane] as f32)).mul_add(asked.scale, squares[lane]))
     }
 
     /// Words a block.
@@ -304,6 +326,8 @@ fn code(query: &[f32], centre: &[f32], words: &mut [[i8; WORD]]) -> Coded {
     }
     coded
 }
+
+pub mod ranks;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@
 
 use super::{above, slack};
 use crate::numerics::blocks::{Blocks, LANES};
+use crate::numerics::coarse::ranks::Within;
 use crate::numerics::simd::{Kernel, widest};
 
 /// Squares from here on could overflow in a bound, which then says nothing.
@@ -74,17 +75,57 @@ impl Bounds {
     /// For every cell a lower bound of its points' distances from a query, given the squares of the query's distances from all
     /// centroids and one of the cells, best the nearest; infinite behind the last cell. The same bits with all instructions.
     pub fn gaps(&self, squares: &[[f32; LANES]], nearest: usize, gaps: &mut [[f32; LANES]]) {
-        let square = squares[nearest / LANES][nearest % LANES];
-        let near = if square < LARGE { above(square, self.dims) as f32 } else { f32::INFINITY };
+        let Within { leads, inverses } = self.row(nearest);
+        let near = self.near(squares[nearest / LANES][nearest % LANES]);
+        widest(Gaps { squares, near, shrink: self.shrink(), leads, inverses, gaps });
+    }
+
+    /// The same bounds of some pairs of query and cell: `squares` of the query's distances from the cell's centroid; of each pair
+    /// the square of its distance from another centroid, best the nearest, that one's cell and the pair's.
+    pub fn gaps_of(
+        &self,
+        squares: &[f32],
+        pairs: impl Iterator<Item = (f32, usize, usize)>,
+        gaps: &mut Vec<f32>,
+    ) {
+        gaps.clear();
+        let (mut some, mut count) = ([[0.0; LANES]; 3], 0);
+        let mut put = |some: &[[f32; LANES]; 3], count: usize| {
+            let first = gaps.len();
+            let mut sixteen = [0.0; LANES];
+            sixteen[..count].copy_from_slice(&squares[first..first + count]);
+            let [nears, leads, inverses] = some;
+            let pairs = widest(PairGaps { squares: &sixteen, nears, shrink: self.shrink(), leads, inverses });
+            gaps.extend_from_slice(&pairs[..count]);
+        };
+        for (square, nearest, cell) in pairs {
+            let Within { leads, inverses } = self.row(nearest);
+            some[0][count] = self.near(square);
+            some[1][count] = leads[cell / LANES][cell % LANES];
+            some[2][count] = inverses[cell / LANES][cell % LANES];
+            count += 1;
+            if count == LANES {
+                put(&some, count);
+                count = 0;
+            }
+        }
+        put(&some, count);
+    }
+
+    /// Leads and inverses of all cells, seen from one.
+    pub fn row(&self, nearest: usize) -> Within<'_> {
         let row = nearest * self.blocks..(nearest + 1) * self.blocks;
-        widest(Gaps {
-            squares,
-            near: near.next_up(),
-            shrink: (1.0 - 2.0 * slack(self.dims)) as f32,
-            leads: &self.leads[row.clone()],
-            inverses: &self.inverses[row],
-            gaps,
-        });
+        Within { leads: &self.leads[row.clone()], inverses: &self.inverses[row] }
+    }
+
+    /// Not below the square of a distance, of the square as computed.
+    pub fn near(&self, square: f32) -> f32 {
+        let near = if square < LARGE { above(square, self.dims) as f32 } else { f32::INFINITY };
+        near.next_up()
+    }
+
+    fn shrink(&self) -> f32 {
+        (1.0 - 2.0 * slack(self.dims)) as f32
     }
 }
 
@@ -158,11 +199,39 @@ impl Kernel for Gaps<'_> {
         let pairs = leads.as_flattened().iter().zip(inverses.as_flattened());
         let cells = squares.as_flattened().iter().zip(pairs);
         for (gap, (square, (lead, inverse))) in gaps.as_flattened_mut().iter_mut().zip(cells) {
-            let least = (square.mul_add(shrink, -near) - lead) * inverse;
-            // What is not a number says nothing.
-            *gap = if least > 0.0 { least } else { 0.0 };
+            *gap = gap_of(*square, near, shrink, *lead, *inverse);
         }
     }
+}
+
+/// The gaps of sixteen pairs, each with a near centroid of its own.
+struct PairGaps<'a> {
+    squares: &'a [f32; LANES],
+    nears: &'a [f32; LANES],
+    shrink: f32,
+    leads: &'a [f32; LANES],
+    inverses: &'a [f32; LANES],
+}
+
+impl Kernel for PairGaps<'_> {
+    type Output = [f32; LANES];
+
+    #[inline(always)]
+    fn run(self) -> [f32; LANES] {
+        let Self { squares, nears, shrink, leads, inverses } = self;
+        let mut gaps = [0.0; LANES];
+        for lane in 0..LANES {
+            gaps[lane] = gap_of(squares[lane], nears[lane], shrink, leads[lane], inverses[lane]);
+        }
+        gaps
+    }
+}
+
+#[inline(always)]
+fn gap_of(square: f32, near: f32, shrink: f32, lead: f32, inverse: f32) -> f32 {
+    let least = (square.mul_add(shrink, -near) - lead) * inverse;
+    // What is not a number says nothing.
+    if least > 0.0 { least } else { 0.0 }
 }
 
 #[cfg(test)]

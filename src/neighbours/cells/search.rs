@@ -1,12 +1,12 @@
 //! A search in cells: queries brought into the order of their cells, cells ranked, cells scanned.
 
 use super::pending::{Measured, Pending};
+use super::ranking::{Asking, Ranking, Ranks};
 use super::{Cells, Codes, MOST_EFFORT, below, reach};
 use crate::neighbours::index::{NeighbourIndex, Neighbours};
 use crate::neighbours::nearest::{Finds, Nearest, distance_of};
-use crate::numerics::blocks::{self, Blocks, LANES, VACANT};
+use crate::numerics::blocks::{Blocks, LANES};
 use crate::numerics::coarse::CoarseDesk;
-use crate::numerics::near;
 use crate::numerics::rows::Rows;
 use std::ops::Range;
 
@@ -19,20 +19,12 @@ const BATCH: usize = 2048;
 /// Cells of the first stage after the nearest one.
 const STAGE: usize = 2;
 
-/// Fewer queries than this are not worth a block of them.
-const FEW: usize = 8;
-
 /// Buffers of a search: some megabytes.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    /// Distances of four queries from all points of a cell, or from all centroids.
+    /// Distances of four queries from all points of a cell.
     distances: [Vec<[f32; LANES]>; 4],
-    gaps: Vec<[f32; LANES]>,
-    /// The cells of the centroids' slots.
-    names: Vec<[u32; LANES]>,
-    near: Vec<f32>,
-    near_names: Vec<u32>,
-    keys: Vec<u64>,
+    ranking: Ranking,
     /// Cell and query, where a query wants a cell.
     wanted: Vec<(u32, u32)>,
     /// Where the queries of each cell end among `queries`.
@@ -52,13 +44,15 @@ impl Desk {
         exclude: Option<&[u32]>,
         out: &mut Neighbours,
     ) {
-        self.prepare(cells);
+        self.ranking.prepare(cells);
+        self.ends.resize(cells.cells(), 0);
         let dims = cells.dims();
         out.resize(queries.len() / dims);
         for (some, queries) in queries.chunks(ORDERED * dims).enumerate() {
             let first = some * ORDERED;
             // Neighbours in this order want the same cells, which are then in a cache.
-            let mut order: Vec<(u32, u32)> = self.nearest(cells, queries).into_iter().zip(0..).collect();
+            let (labels, squares) = self.ranking.nearest(cells, queries);
+            let mut order: Vec<(u32, u32)> = labels.into_iter().zip(0..).collect();
             order.sort_unstable();
             for some in order.chunks(BATCH) {
                 let mut batch = std::mem::take(&mut self.batch);
@@ -66,6 +60,7 @@ impl Desk {
                 for &(cell, query) in some {
                     batch.queries.push(&queries[query as usize * dims..][..dims]);
                     batch.cells.push(cell);
+                    batch.squares.push(squares[query as usize]);
                     batch.exclude.extend(exclude.map(|exclude| exclude[first + query as usize]));
                 }
                 batch.best.reset(some.len(), k, exclude.map(|_| &batch.exclude[..]));
@@ -76,55 +71,6 @@ impl Desk {
                 self.batch = batch;
             }
         }
-    }
-
-    fn prepare(&mut self, cells: &Cells) {
-        let blocks = cells.centroids.blocks();
-        if self.near.is_empty() {
-            let mut names: Vec<u32> = (0..cells.cells() as u32).collect();
-            names.resize(blocks * LANES, VACANT);
-            self.names = names.as_chunks().0.to_vec();
-            self.gaps.resize(blocks, [0.0; LANES]);
-            self.near.resize((blocks + 1) * LANES, 0.0);
-            self.near_names.resize((blocks + 1) * LANES, VACANT);
-            self.ends.resize(cells.cells(), 0);
-        }
-    }
-
-    /// The nearest cell of each query.
-    fn nearest(&mut self, cells: &Cells, queries: &[f32]) -> Vec<u32> {
-        let (dims, count) = (cells.dims(), queries.len() / cells.dims());
-        let (mut labels, mut squares) = (vec![0; count], vec![0.0; count]);
-        if count >= FEW {
-            blocks::nearest(&cells.middles, dims, queries, &mut labels, &mut squares);
-            return labels;
-        }
-        for (label, row) in labels.iter_mut().zip(queries.chunks_exact(dims)) {
-            self.measure([row], &cells.centroids, 0..cells.centroids.blocks());
-            let squares = &self.distances[0].as_flattened()[..cells.cells()];
-            for (cell, square) in squares.iter().enumerate() {
-                if *square < squares[*label as usize] {
-                    *label = cell as u32;
-                }
-            }
-        }
-        labels
-    }
-
-    /// Adds to `ranks` the cells other than `nearest` that may have points within `reach` of query `q` of those that were
-    /// measured against the centroids, as lower bound and cell in one integer, in their order.
-    fn rank(&mut self, cells: &Cells, q: usize, nearest: u32, reach: f32, ranks: &mut Vec<u64>) {
-        cells.bounds.gaps(&self.distances[q], nearest as usize, &mut self.gaps);
-        let count = near::keep(&self.gaps, &self.names, reach, &mut self.near, &mut self.near_names);
-        let near = self.near.iter().zip(&self.near_names).take(count);
-        self.keys.clear();
-        self.keys.extend(
-            near.filter(|(_, cell)| **cell != VACANT && **cell != nearest)
-                .map(|(gap, cell)| u64::from(gap.to_bits()) << 32 | u64::from(*cell)),
-        );
-        let first = ranks.len();
-        ranks.resize(first + self.keys.len(), 0);
-        near::sort(&self.keys, &mut ranks[first..]);
     }
 
     /// The distances of some queries from all points of some blocks.
@@ -163,12 +109,15 @@ struct Batch {
     queries: Rows,
     /// The nearest cell of each query, rising.
     cells: Vec<u32>,
+    /// The squared distances from their centroids.
+    squares: Vec<f32>,
     exclude: Vec<u32>,
     best: Nearest,
     pending: Pending,
     /// The other cells of each query, nearest first.
-    ranks: Vec<u64>,
-    ends: Vec<u32>,
+    ranks: Ranks,
+    /// What the cells of the first stage must be within.
+    reaches: Vec<f32>,
     /// Queries that may want more cells.
     open: Vec<u32>,
 }
@@ -177,6 +126,7 @@ impl Batch {
     fn clear(&mut self, dims: usize) {
         self.queries.reset(dims);
         self.cells.clear();
+        self.squares.clear();
         self.exclude.clear();
     }
 
@@ -192,13 +142,16 @@ impl Batch {
         while !open.is_empty() {
             desk.wanted.clear();
             open.retain(|&query| {
-                let ranks =
-                    &self.ranks[self.ends[query as usize] as usize..self.ends[query as usize + 1] as usize];
+                let ranks = self.ranks.of(query as usize);
                 let next = &ranks[from.min(ranks.len())..(from + stage).min(ranks.len())];
                 if next.is_empty() {
                     return false;
                 }
-                let reach = reach_of(&mut self.best, cells, query as usize);
+                // Of the first stage as ranked.
+                let reach = match from {
+                    0 => self.reaches[query as usize],
+                    _ => reach_of(&mut self.best, cells, query as usize),
+                };
                 let wanted = next.iter().take_while(|rank| distance_of(**rank) <= reach);
                 let before = desk.wanted.len();
                 desk.wanted.extend(wanted.map(|rank| (*rank as u32, query)));
@@ -263,28 +216,10 @@ impl Batch {
 
     /// The other cells that each query may want.
     fn rank(&mut self, cells: &Cells, desk: &mut Desk) {
-        let (mut ranks, queries) = (std::mem::take(&mut self.ranks), std::mem::take(&mut self.queries));
-        ranks.clear();
-        self.ends.clear();
-        self.ends.push(0);
-        for first in (0..self.cells.len()).step_by(4) {
-            let (count, centroids) = ((self.cells.len() - first).min(4), 0..cells.centroids.blocks());
-            match count {
-                1 => desk.measure([queries.point(first)], &cells.centroids, centroids),
-                // Fewer than four at the end take no less time than four.
-                _ => {
-                    let row = |q: usize| queries.point(first + q.min(count - 1));
-                    desk.measure::<4>(std::array::from_fn(row), &cells.centroids, centroids);
-                }
-            }
-            for q in 0..count {
-                let query = first + q;
-                let reach = reach_of(&mut self.best, cells, query);
-                desk.rank(cells, q, self.cells[query], reach, &mut ranks);
-                self.ends.push(ranks.len() as u32);
-            }
-        }
-        (self.ranks, self.queries) = (ranks, queries);
+        self.reaches.clear();
+        self.reaches.extend((0..self.cells.len()).map(|query| reach_of(&mut self.best, cells, query)));
+        let Self { queries, cells: own, squares, reaches, ranks, .. } = self;
+        desk.ranking.rank(cells, Asking { queries, cells: own, squares, reaches }, ranks);
     }
 
     /// Scans a cell for queries that have met others.
@@ -306,7 +241,7 @@ impl Batch {
             cells.firsts[cell]..cells.firsts[cell] + reached.fold(0, usize::max)
         };
         match &cells.codes {
-            Some(Codes { coarse, rows: all })
+            Some(Codes { coarse, rows: all, .. })
                 if !is_near && thresholds.iter().all(|square| *square < f32::INFINITY) =>
             {
                 let near = coarse.near(cell, rows, thresholds, blocks, &mut desk.coarse);
