@@ -104,7 +104,12 @@ impl Nearest {
         }
         let blocks = count.next_multiple_of(LANES);
         distances[count..blocks].fill(f32::INFINITY);
-        let bar = near::kth(distances[..blocks].as_chunks().0, self.k, self.bars[query]);
+        let (distances, positions) =
+            (distances[..blocks].as_chunks_mut().0, positions[..blocks].as_chunks_mut().0);
+        let bar = near::kth(distances, self.k, self.bars[query]);
+        if bar < f32::INFINITY {
+            self.counts[query] = near::retain(distances, positions, bar) as u32;
+        }
         // Infinite when so few are within a threshold that counted the excluded one.
         self.bars[query] = bar.min(self.bars[query]);
         bar
@@ -162,12 +167,17 @@ impl Nearest {
         let blocks = count.next_multiple_of(LANES);
         distances[count..blocks].fill(f32::INFINITY);
         let mut bar = near::bound(distances[..blocks].as_chunks().0, self.wanted).value;
-        let mut kept = 0;
-        for place in 0..count {
-            let (distance, position) = (distances[place], positions[place]);
-            (distances[kept], positions[kept]) = (distance, position);
-            kept += usize::from(distance <= bar && position != VACANT);
-        }
+        let mut kept = if bar < f32::INFINITY {
+            // Vacant slots are infinitely far.
+            near::retain(distances[..blocks].as_chunks_mut().0, positions[..blocks].as_chunks_mut().0, bar)
+        } else {
+            let mut kept = 0;
+            for place in 0..count {
+                (distances[kept], positions[kept]) = (distances[place], positions[place]);
+                kept += usize::from(positions[place] != VACANT);
+            }
+            kept
+        };
         if kept + LANES > self.room {
             // Many are equally far: the lower positions are nearer.
             for (key, (distance, position)) in self.keys.iter_mut().zip(distances.iter().zip(&*positions)) {

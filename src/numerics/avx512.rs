@@ -11,7 +11,7 @@
 
 use super::blocks::{Blocks, Collect, LANES, Room};
 use super::coarse::{Asked, Coarse, Coded, steps};
-use super::near::{Bound, bisect, bisect_bits, most};
+use super::near::{Bound, bisect, bisect_below, bisect_bits, most};
 use super::rows::{PIECE, Rows};
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -293,6 +293,9 @@ pub(super) fn bound(values: &[[f32; LANES]], k: usize) -> Bound {
         if within <= most(k) + LANES {
             return Bound { value, within };
         }
+        if value < f32::INFINITY {
+            return bisect_below(0.0, Bound { value, within }, k, |bar| admitted(values, bar));
+        }
     }
     bisect(values, k, |bar| admitted(values, bar))
 }
@@ -318,6 +321,21 @@ pub(super) fn keep(
         let values = load(values);
         let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(values, wide);
         count += pack(near, values, Room::at(count, names, distances, kept));
+    }
+    count
+}
+
+/// [`super::near::retain`].
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn retain(values: &mut [[f32; LANES]], names: &mut [[u32; LANES]], bar: f32) -> usize {
+    let wide = _mm512_set1_ps(bar);
+    let mut count = 0;
+    for block in 0..values.len() {
+        let (some, theirs) = (load(&values[block]), names[block]);
+        let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(some, wide);
+        // What is kept takes no more room than what was read.
+        let room = Room::at(count, &theirs, values.as_flattened_mut(), names.as_flattened_mut());
+        count += pack(near, some, room);
     }
     count
 }

@@ -92,6 +92,38 @@ fn keep_with(
     }
 }
 
+/// Leaves of `values` those that do not exceed `bar`, and of `names` theirs, at the front and in their order; returns how many.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn retain(values: &mut [[f32; LANES]], names: &mut [[u32; LANES]], bar: f32) -> usize {
+    retain_with(InstructionSet::detect(), values, names, bar)
+}
+
+fn retain_with(
+    set: InstructionSet,
+    values: &mut [[f32; LANES]],
+    names: &mut [[u32; LANES]],
+    bar: f32,
+) -> usize {
+    assert_eq!(values.len(), names.len());
+    match set {
+        // SAFETY: this value exists only where the instructions do.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => unsafe { avx512::retain(values, names, bar) },
+        _ => {
+            let (values, names) = (values.as_flattened_mut(), names.as_flattened_mut());
+            let mut kept = 0;
+            for place in 0..values.len() {
+                let (value, name) = (values[place], names[place]);
+                (values[kept], names[kept]) = (value, name);
+                kept += usize::from(value <= bar);
+            }
+            kept
+        }
+    }
+}
+
 /// Sorts integers that are all different. Up to some hundred, each is put where the number of smaller ones
 /// says, which costs their square and no branch.
 ///
@@ -157,6 +189,13 @@ pub(super) fn bisect(values: &[[f32; LANES]], k: usize, count: impl Fn(f32) -> u
     if within < k || high.is_nan() || high == f32::INFINITY {
         return everything;
     }
+    bisect_below(low, Bound { value: high, within }, k, count)
+}
+
+/// Bisects between a number that fewer than `k` values do not exceed, or 0, and a bound.
+#[inline(always)]
+pub(super) fn bisect_below(mut low: f32, bound: Bound, k: usize, count: impl Fn(f32) -> usize) -> Bound {
+    let Bound { value: mut high, mut within } = bound;
     for _ in 0..HALVINGS {
         if within <= most(k) {
             break;

@@ -98,3 +98,24 @@ fn the_kth_is_exact_on_every_instruction_set() {
         }
     }
 }
+
+#[test]
+fn what_is_retained_is_what_is_within_in_its_order_on_every_instruction_set() {
+    let mut random = generator(3, "retain test", 1);
+    for (blocks, bar) in [(0, 1.0), (1, 0.5), (3, 0.0), (7, 0.4), (7, 2.0), (5, f32::INFINITY)] {
+        let mut values: Vec<[f32; LANES]> =
+            (0..blocks).map(|_| std::array::from_fn(|_| random.gen_range(0.0..1.0f32))).collect();
+        values.iter_mut().for_each(|lanes| lanes[3] = f32::INFINITY);
+        let names: Vec<[u32; LANES]> =
+            (0..blocks).map(|block| std::array::from_fn(|lane| block * 16 + lane as u32)).collect();
+        let all = values.as_flattened().iter().zip(names.as_flattened());
+        let expected: Vec<(f32, u32)> =
+            all.filter(|(value, _)| **value <= bar).map(|(value, name)| (*value, *name)).collect();
+        for set in InstructionSet::available() {
+            let (mut values, mut names) = (values.clone(), names.clone());
+            let count = retain_with(set, &mut values, &mut names, bar);
+            let left = values.as_flattened().iter().copied().zip(names.as_flattened().iter().copied());
+            assert_eq!(left.take(count).collect::<Vec<_>>(), expected, "{set:?}, {blocks} blocks, {bar}");
+        }
+    }
+}
