@@ -165,9 +165,12 @@ impl Batch {
                 let end = desk.ends[cell] as usize;
                 let (fours, rest) = queries[begin..end].as_chunks::<4>();
                 fours.iter().for_each(|four| self.visit(cells, cell, *four, is_near, desk));
-                let (twos, rest) = rest.as_chunks::<2>();
-                twos.iter().for_each(|two| self.visit(cells, cell, *two, is_near, desk));
-                rest.iter().for_each(|one| self.visit(cells, cell, [*one], is_near, desk));
+                match *rest {
+                    [a, b, c] => self.visit(cells, cell, [a, b, c], is_near, desk),
+                    [a, b] => self.visit(cells, cell, [a, b], is_near, desk),
+                    [a] => self.visit(cells, cell, [a], is_near, desk),
+                    _ => {}
+                }
                 if let Some(codes) = &cells.codes {
                     let measured =
                         Measured { rows: &codes.rows, positions: &cells.positions, queries: &self.queries };
@@ -192,8 +195,13 @@ impl Batch {
             fours.for_each(|query| {
                 self.visit_first(cells, cell, [query, query + 1, query + 2, query + 3], desk)
             });
-            let rest = queries.end - some.len() % 4..queries.end;
-            rest.for_each(|query| self.visit_first(cells, cell, [query], desk));
+            let end = queries.end;
+            match some.len() % 4 {
+                3 => self.visit_first(cells, cell, [end - 3, end - 2, end - 1], desk),
+                2 => self.visit_first(cells, cell, [end - 2, end - 1], desk),
+                1 => self.visit_first(cells, cell, [end - 1], desk),
+                _ => {}
+            }
             first = queries.end;
         }
         self.cells = labels;
