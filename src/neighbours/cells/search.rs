@@ -19,6 +19,9 @@ const BATCH: usize = 2048;
 /// Cells of the first stage after the nearest one.
 const STAGE: usize = 2;
 
+/// In the first stage bytes are looked at where a cell has so many times the points that are wanted: of fewer they leave too many.
+const BYTES_FROM: usize = 16;
+
 /// Buffers of a search: some megabytes.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
@@ -63,6 +66,7 @@ impl Desk {
                     batch.squares.push(squares[query as usize]);
                     batch.exclude.extend(exclude.map(|exclude| exclude[first + query as usize]));
                 }
+                batch.in_full = k * BYTES_FROM > cells.len() / cells.cells();
                 batch.best.reset(some.len(), k, exclude.map(|_| &batch.exclude[..]));
                 batch.run(cells, self);
                 for (place, &(_, query)) in some.iter().enumerate() {
@@ -112,6 +116,8 @@ struct Batch {
     /// The squared distances from their centroids.
     squares: Vec<f32>,
     exclude: Vec<u32>,
+    /// Whether bytes are left out of the first stage.
+    in_full: bool,
     best: Nearest,
     pending: Pending,
     /// The other cells of each query, nearest first.
@@ -159,16 +165,16 @@ impl Batch {
             });
             desk.order();
             let queries = std::mem::take(&mut desk.queries);
-            let is_near = from == 0;
+            let in_full = self.in_full && from == 0;
             let mut begin = 0;
             for cell in 0..cells.cells() {
                 let end = desk.ends[cell] as usize;
                 let (fours, rest) = queries[begin..end].as_chunks::<4>();
-                fours.iter().for_each(|four| self.visit(cells, cell, *four, is_near, desk));
+                fours.iter().for_each(|four| self.visit(cells, cell, *four, in_full, desk));
                 match *rest {
-                    [a, b, c] => self.visit(cells, cell, [a, b, c], is_near, desk),
-                    [a, b] => self.visit(cells, cell, [a, b], is_near, desk),
-                    [a] => self.visit(cells, cell, [a], is_near, desk),
+                    [a, b, c] => self.visit(cells, cell, [a, b, c], in_full, desk),
+                    [a, b] => self.visit(cells, cell, [a, b], in_full, desk),
+                    [a] => self.visit(cells, cell, [a], in_full, desk),
                     _ => {}
                 }
                 if let Some(codes) = &cells.codes {
@@ -236,7 +242,7 @@ impl Batch {
         cells: &Cells,
         cell: usize,
         wanted: [u32; Q],
-        is_near: bool,
+        in_full: bool,
         desk: &mut Desk,
     ) {
         let dims = cells.dims();
@@ -250,7 +256,7 @@ impl Batch {
         };
         match &cells.codes {
             Some(Codes { coarse, rows: all, .. })
-                if !is_near && thresholds.iter().all(|square| *square < f32::INFINITY) =>
+                if !in_full && thresholds.iter().all(|square| *square < f32::INFINITY) =>
             {
                 let near = coarse.near(cell, rows, thresholds, blocks, &mut desk.coarse);
                 for q in 0..Q {
