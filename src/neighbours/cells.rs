@@ -1,16 +1,18 @@
 //! Search in k-means cells: the pool divided by nearest centroid, the nearest cells scanned.
 //!
 //! An inverted file (Jégou, Douze, Schmid 2011, "Product quantization for nearest neighbor search",
-//! section IV): √n cells trained on a sample, points stored cell by cell in blocks, all centroids ranked for a
+//! section IV): √n cells trained on a sample, points stored cell by cell in blocks, the centroids ranked for a
 //! query, the nearest one scanned, and then those that may matter (`search`). What makes it fast:
 //!
 //! - how many cells are probed depends on the query, as in SPANN (Chen et al. 2021, "SPANN: Highly-efficient
 //!   billion-scale approximate nearest neighbor search"): those in which a point can be within a share, the effort, of
 //!   the distance of the k-th nearest so far (`bounds`); of all of that distance with the greatest effort;
-//! - queries that want the same cell scan it together, four at a time;
+//! - queries that want the same cell scan it together, four at a time; cells are numbered in space (`order`), so that
+//!   queries with near cells want the same others;
+//! - centroids are compared in bytes first (`ranking`);
 //! - inner points of a cell, which are stored last, are skipped where the triangle inequality says so;
-//! - after the first stage points are first compared in a byte a dimension ([`crate::numerics::coarse`]), and what that
-//!   leaves is measured point by point ([`crate::numerics::rows`]).
+//! - after the first stage, or from it on where few are wanted, points are first compared in a byte a dimension
+//!   ([`crate::numerics::coarse`]), and what that leaves is measured point by point ([`crate::numerics::rows`]).
 //!
 //! What decides which cells are probed is the same on every machine. All else leaves out only what is certainly too far, with room
 //! for rounding, so that with the greatest effort the answers equal exact search bit for bit.

@@ -37,7 +37,7 @@ fn bounds<const Q: usize>(
 pub(in super::super) fn values<const Q: usize>(
     points: &Coarse,
     asked: [&Asked; Q],
-    out: [&mut [[f32; LANES]]; Q],
+    mut out: [&mut [[f32; LANES]]; Q],
 ) -> [f32; Q] {
     let (mut first, mut scales) = ([_mm512_setzero_si512(); Q], [_mm512_setzero_ps(); Q]);
     let mut least = [_mm512_set1_ps(f32::INFINITY); Q];
@@ -49,8 +49,8 @@ pub(in super::super) fn values<const Q: usize>(
     }
     for block in 0..points.blocks() {
         let bounds = bounds(points, block, &first, &own, &scales);
-        for q in 0..Q {
-            store(bounds[q], &mut out[q][block]);
+        for (q, out) in out.iter_mut().enumerate() {
+            store(bounds[q], &mut out[block]);
             least[q] = _mm512_min_ps(bounds[q], least[q]);
         }
     }
