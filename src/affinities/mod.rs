@@ -17,9 +17,9 @@ use crate::engine::workers;
 use crate::features::{Features, run_length};
 use crate::numerics::cholesky::CholeskyError;
 use crate::quantities::format_bytes;
-use crate::segments::part_view::ranks;
-use crate::segments::{SegmentError, package_ranks, read_all};
-use arrow::array::{Array, AsArray};
+use crate::segments::part_view::{BOUGHT_ROWS, ranks};
+use crate::segments::{SegmentError, package_ranks};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use gram::{Bought, Gram};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,29 +73,40 @@ pub fn build(
         |bought: &mut Vec<Bought>, number| -> Result<(), AffinityError> {
             let columns = ["customer_id", "package_code", "days", "first_purchase", "last_purchase"];
             let part = &features.parts[number].packages;
-            let rows = read_all(PartReader::open(folder, part, &columns, engine.runtime.handle())?)?;
-            let owners = rows.column(0);
-            let codes = package_ranks(rows.column(1), &ranks);
-            let days = rows.column(2).as_primitive::<Int64Type>();
-            let first = rows.column(3).as_primitive::<TimestampMicrosecondType>();
-            let last = rows.column(4).as_primitive::<TimestampMicrosecondType>();
-            let free = tables.iter().find_map(|table| table.try_lock().ok());
-            let mut gram = free.unwrap_or_else(|| lock(&tables[number % tables.len()]));
-            let mut start = 0;
-            let mut customers = 0;
-            while start < owners.len() {
-                let end = start + run_length(owners, start, owners, start);
-                bought.clear();
-                bought.extend((start..end).filter(|at| days.value(*at) > 0).map(|at| Bought {
-                    package: codes[at],
-                    days: days.value(at),
-                    before: first.value(at) < before,
-                    next: last.value(at) >= before,
-                }));
-                gram.add(bought);
-                start = end;
-                customers += 1;
+            let runtime = engine.runtime.handle();
+            let (mut customers, mut last): (u64, Option<(ArrayRef, usize)>) = (0, None);
+            bought.clear();
+            for rows in PartReader::open_in_batches(folder, part, &columns, runtime, BOUGHT_ROWS)? {
+                let rows = rows?;
+                let owners = rows.column(0);
+                let codes = package_ranks(rows.column(1), &ranks);
+                let days = rows.column(2).as_primitive::<Int64Type>().values();
+                let first = rows.column(3).as_primitive::<TimestampMicrosecondType>().values();
+                let latest = rows.column(4).as_primitive::<TimestampMicrosecondType>().values();
+                let mut gram = free(&tables, number);
+                let mut start = 0;
+                while start < owners.len() {
+                    // A customer's rows may go on in the next batch.
+                    let (of, row) = last.as_ref().map_or((owners, start), |(of, row)| (of, *row));
+                    let end = start + run_length(of, row, owners, start);
+                    if end == start {
+                        gram.add(bought);
+                        bought.clear();
+                        (customers, last) = (customers + 1, None);
+                        continue;
+                    }
+                    bought.extend((start..end).filter(|at| days[*at] > 0).map(|at| Bought {
+                        package: codes[at],
+                        days: days[at],
+                        before: first[at] < before,
+                        next: latest[at] >= before,
+                    }));
+                    last = Some((owners.clone(), start));
+                    start = end;
+                }
             }
+            free(&tables, number).add(bought);
+            customers += u64::from(last.is_some());
             engine.progress.advance(customers);
             Ok(())
         },
@@ -107,8 +118,10 @@ pub fn build(
     Ok(models::solve(gram, &config.affinities, engine.threads)?)
 }
 
-fn lock(table: &Mutex<Gram>) -> MutexGuard<'_, Gram> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
+/// A table that nobody adds to, or one to wait for.
+fn free(tables: &[Mutex<Gram>], number: usize) -> MutexGuard<'_, Gram> {
+    let free = tables.iter().find_map(|table| table.try_lock().ok());
+    free.unwrap_or_else(|| tables[number % tables.len()].lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The packages with most customers, ties to the first code; in the order of their codes.

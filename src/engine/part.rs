@@ -24,6 +24,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -189,11 +190,11 @@ pub fn id_text(ids: &dyn Array, row: usize) -> String {
     }
 }
 
-/// What `of` makes of the text of a customer id, without a copy of it where it is text.
-pub fn with_id<R>(ids: &dyn Array, row: usize, of: impl FnOnce(&[u8]) -> R) -> R {
+/// The text of a customer id, without a copy of it where it is text.
+pub fn id_bytes(ids: &dyn Array, row: usize) -> Cow<'_, [u8]> {
     match ids.as_string_opt::<i32>() {
-        Some(texts) => of(texts.value(row).as_bytes()),
-        None => of(id_text(ids, row).as_bytes()),
+        Some(texts) => Cow::Borrowed(texts.value(row).as_bytes()),
+        None => Cow::Owned(id_text(ids, row).into_bytes()),
     }
 }
 

@@ -176,15 +176,17 @@ pub fn build(
                     part
                 }
                 None => {
-                    let mut writer =
-                        OfferWriter::create(folder, number, features.customer_type, &codes, config)?;
+                    let (kind, rows) = (features.customer_type, std::mem::take(&mut desk.rows));
+                    let mut writer = OfferWriter::create(folder, number, kind, &codes, config, rows)?;
                     visitor.part(number, |group| {
                         stage.decide(group, desk, wanted, |group, desk, decision| {
                             stage.publish(group, desk, &decision, &mut writer)
                         })
                     })?;
                     let tally = std::mem::replace(&mut desk.tally, nothing.clone());
-                    let part = FinishedPart { files: writer.finish()?, tally };
+                    let (files, rows) = writer.finish()?;
+                    desk.rows = rows;
+                    let part = FinishedPart { files, tally };
                     if let Some(journal) = journal {
                         let (key, basis) = entry(number);
                         journal.finish(&key, basis, &part)?;

@@ -12,6 +12,9 @@ use super::signals::{
 use crate::affinities::Affinities;
 use crate::affinities::models::{Says, of_member};
 
+/// Candidates that are sorted without new memory.
+const FEW: usize = 64;
+
 /// A package in a customer's ranking.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
@@ -151,7 +154,7 @@ impl<'a> Ranker<'a> {
             out.push(self.candidate(*package, log_odds, None, evidence, board));
         }
         board.leading = leading;
-        out.sort_unstable_by(|a, b| b.utility.total_cmp(&a.utility).then(a.package.cmp(&b.package)));
+        best_first(out);
     }
 
     /// One package of the customer that was ranked last.
@@ -276,6 +279,39 @@ impl<'a> Ranker<'a> {
     }
 }
 
+/// Sorts candidates by utility, ties to the first code. By keys of one number: they are moved many times.
+fn best_first(candidates: &mut [Candidate]) {
+    let mut few = [0u128; FEW];
+    let mut many = Vec::new();
+    let keys = match few.get_mut(..candidates.len()) {
+        Some(keys) => keys,
+        None => {
+            many.resize(candidates.len(), 0);
+            &mut many[..]
+        }
+    };
+    for ((key, candidate), place) in keys.iter_mut().zip(&*candidates).zip(0u128..) {
+        *key = u128::from(descending(candidate.utility)) << 64 | u128::from(candidate.package) << 32 | place;
+    }
+    keys.sort_unstable();
+    // To each place the candidate that the key names, along the cycles of the permutation.
+    for at in 0..candidates.len() {
+        let mut from = keys[at] as u32 as usize;
+        // Who was there has been moved to where its own key was.
+        while from < at {
+            from = keys[from] as u32 as usize;
+        }
+        candidates.swap(at, from);
+    }
+}
+
+/// Bits whose order is that of `total_cmp`, reversed.
+fn descending(value: f64) -> u64 {
+    let bits = value.to_bits();
+    let rising = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+    !rising
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +371,20 @@ mod tests {
             let sum: f64 = ranker.factors(&subject(&own), candidate).iter().sum();
             assert!((sum + boost - candidate.utility).abs() < 1e-9);
             assert!((candidate.log_odds + price + boost - candidate.utility).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn the_best_come_first_and_ties_by_code() {
+        let numbers = [0.5, -0.0, 0.0, -3.0, 0.5, f64::INFINITY, f64::NEG_INFINITY, 1e-300, -1e-300];
+        for count in [0, 1, 2, 9, 19, FEW, 200] {
+            let mut candidates: Vec<Candidate> = (0..count)
+                .map(|at| Candidate::of_test((at * 7919 % 1000) as u32, numbers[at * 5 % 9], false))
+                .collect();
+            let mut expected = candidates.clone();
+            expected.sort_by(|a, b| b.utility.total_cmp(&a.utility).then(a.package.cmp(&b.package)));
+            best_first(&mut candidates);
+            assert_eq!(candidates, expected);
         }
     }
 }

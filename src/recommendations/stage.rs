@@ -9,7 +9,7 @@ use super::rules::{CustomerFacts, Excluded, Rules};
 use super::score::{Candidate, Ranker};
 use super::signals::Subject;
 use super::visit::Group;
-use super::write::{OfferWriter, Row};
+use super::write::{OfferRows, OfferWriter, Row};
 use super::{RecommendationError, SPARE, SPARE_WITHOUT_POLICIES};
 use crate::config::resolve::Mix;
 use crate::numerics::logistic::probability;
@@ -60,6 +60,8 @@ pub(super) struct Desk {
     columns: PairColumns,
     /// By customer; kept, because memory that comes and goes costs more than what is in it.
     ranked: Vec<Ranked>,
+    /// Of the part before.
+    pub rows: OfferRows,
 }
 
 /// Some customers of a group that are decided on together.
@@ -119,6 +121,7 @@ impl Desk {
             verdicts: Vec::new(),
             columns: PairColumns::default(),
             ranked: Vec::new(),
+            rows: OfferRows::default(),
         }
     }
 }
@@ -408,7 +411,7 @@ impl Stage<'_> {
         writer: &mut CapSpillWriter,
     ) -> Result<(), RecommendationError> {
         candidates_of(decision.ranking, &decision.walk.chosen, decision.pinned, offers);
-        let key = hash_bytes(group.id(decision.at).as_bytes(), 0);
+        let key = hash_bytes(&group.id_bytes(decision.at), 0);
         writer.add(decision.row, key, offers).map_err(RecommendationError::Spill)
     }
 
@@ -422,7 +425,7 @@ impl Stage<'_> {
     ) -> Result<(), RecommendationError> {
         let Decision { row, at, ranking, walk, .. } = decision;
         let subject = group.subject(*at);
-        let id = group.id(*at);
+        let id = group.id_bytes(*at);
         let consulted = group.nearest(*at).map_or(0, |(_, positions, _)| positions.len());
         if let Some((pool, positions, squared)) = group.nearest(*at) {
             writer.neighbours(&group.view.ids, *row, pool, (positions, squared))?;
@@ -437,7 +440,7 @@ impl Stage<'_> {
             let candidate = &ranking[*position];
             let factors = self.ranker.factors(&subject, candidate);
             let source = Source::of(candidate, &factors);
-            let held_out = self.policies.held_out(id.as_bytes(), candidate.package);
+            let held_out = self.policies.held_out(&id, candidate.package);
             let score = probability(candidate.log_odds);
             let earned = score * self.prices[candidate.package as usize];
             if let Some(rule) = held_out.and_then(|name| self.policies.number(name)) {
@@ -469,13 +472,13 @@ impl Stage<'_> {
         let considered = (walk.chosen.len() + walk.refused.len()) as u64;
         desk.tally.funnel.walk(considered, taken.chain(held.iter().copied()), &mut desk.seen);
         desk.tally.customers += 1;
-        if hash_bytes(id.as_bytes(), LIST_SAMPLE).is_multiple_of(self.list_step) {
+        if hash_bytes(&id, LIST_SAMPLE).is_multiple_of(self.list_step) {
             let list = walk.chosen.iter().fold(LIST_SAMPLE, |hash, position| {
                 hash_u64(u64::from(ranking[*position].package) + 1, hash)
             });
             *desk.tally.lists.entry(list).or_default() += 1;
         }
-        desk.tally.customers_held_out += u64::from(self.policies.control(id.as_bytes()));
+        desk.tally.customers_held_out += u64::from(self.policies.control(&id));
         if walk.chosen.len() < self.top {
             desk.tally.customers_with_shortfall += 1;
             desk.tally.customers_without_offer += u64::from(walk.chosen.is_empty());

@@ -6,11 +6,12 @@ use super::signals::{Bought, PackageFacts, Subject};
 use super::{Fitted, RecommendationError};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::part::{RunFolder, id_text, with_id};
+use crate::engine::part::{RunFolder, id_bytes, id_text};
 use crate::neighbours::index::{NOTHING, Neighbours};
 use crate::neighbours::pool::{Neighbourhood, Pool};
 use crate::policies::Policies;
 use crate::segments::part_view::{PartView, Ranks, ranks};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -211,6 +212,11 @@ impl Group<'_> {
         id_text(self.view.ids.as_ref(), self.row(at))
     }
 
+    /// The same without a copy where it is text.
+    pub fn id_bytes(&self, at: usize) -> Cow<'_, [u8]> {
+        id_bytes(self.view.ids.as_ref(), self.row(at))
+    }
+
     pub fn segment(&self, at: usize) -> u32 {
         self.view.segments[self.row(at)]
     }
@@ -310,8 +316,8 @@ impl Group<'_> {
             for (at, customer) in range.clone().enumerate() {
                 if places[at].is_some_and(|(pool, _)| pool == number) {
                     queries.extend_from_slice(&vectors[at * dims..][..dims]);
-                    let position = |id: &[u8]| neighbourhood.position(number, id);
-                    exclude.push(with_id(view.ids.as_ref(), customer, position));
+                    let id = id_bytes(view.ids.as_ref(), customer);
+                    exclude.push(neighbourhood.position(number, &id));
                 }
             }
             if exclude.is_empty() {

@@ -116,8 +116,9 @@ pub struct OfferWriter<'a> {
     neighbour_writer: Option<PartWriter>,
 }
 
+/// Offers that are not written yet. Its memory is used again for the next part.
 #[derive(Default)]
-struct OfferRows {
+pub(super) struct OfferRows {
     customers: Column<UInt32Type>,
     ranks: Column<Int64Type>,
     packages: Column<Int32Type>,
@@ -245,6 +246,7 @@ impl<'a> OfferWriter<'a> {
         customer_type: CustomerType,
         codes: &'a Codes,
         config: &Config,
+        rows: OfferRows,
     ) -> Result<Self, PartError> {
         let table = &tables::RECOMMENDATIONS;
         let schema = Arc::new(Schema::new(
@@ -270,7 +272,7 @@ impl<'a> OfferWriter<'a> {
             top: config.recommendations.top,
             ids: None,
             schema,
-            rows: OfferRows::default(),
+            rows,
             shortfalls: Default::default(),
             shortfall_writer: None,
             publish_neighbours: config.neighbours.publish,
@@ -389,16 +391,17 @@ impl<'a> OfferWriter<'a> {
         Ok(())
     }
 
-    /// Ends the part.
-    pub fn finish(mut self) -> Result<Written, super::RecommendationError> {
+    /// Ends the part. The rows are empty.
+    pub fn finish(mut self) -> Result<(Written, OfferRows), super::RecommendationError> {
         self.flush_offers()?;
         self.flush_shortfalls()?;
         self.flush_neighbours()?;
-        Ok(Written {
+        let written = Written {
             offers: self.writer.finish()?,
             shortfalls: self.shortfall_writer.map(PartWriter::finish).transpose()?,
             neighbours: self.neighbour_writer.map(PartWriter::finish).transpose()?,
-        })
+        };
+        Ok((written, self.rows))
     }
 
     fn ids_at(&self, customers: &UInt32Array) -> Result<ArrayRef, ArrowError> {

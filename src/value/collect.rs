@@ -6,7 +6,7 @@ use super::models::{SpendRows, Tuples};
 use super::purchases::{Line, Period, PurchaseSummary, summarise};
 use super::rfm::Lrfm;
 use super::tuples::TupleCounts;
-use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder, with_id};
+use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder, id_bytes};
 use crate::features::{FeatureError, Observer};
 use crate::numerics::histogram::Histogram;
 use crate::numerics::sample::HashSample;
@@ -171,8 +171,8 @@ impl Observer for Collector<'_> {
             sums.behaviour.add(&summary.behaviour);
             if let Some(mean) = summary.mean_value() {
                 sums.with_spend += 1;
-                let spend = || (summary.frequency, mean / self.scale);
-                with_id(whole.ids.as_ref(), customer, |id| sums.spend.offer(id, spend));
+                let id = id_bytes(whole.ids.as_ref(), customer);
+                sums.spend.offer(&id, || (summary.frequency, mean / self.scale));
             }
         }
         Ok(())
