@@ -24,7 +24,12 @@ impl Weights {
 
     /// The parts of the ln odds by factor, in the order of [`Factor::ALL`]; the intercept is with
     /// popularity: both say how often the package is bought by anybody.
-    pub fn factors(&self, signals: &[f32], kinds: &[Signal]) -> [f64; Factor::ALL.len()] {
+    #[inline(always)]
+    pub fn factors<const SIGNALS: usize>(
+        &self,
+        signals: &[f32; SIGNALS],
+        kinds: &[Signal; SIGNALS],
+    ) -> [f64; Factor::ALL.len()] {
         let mut factors = [0.0; Factor::ALL.len()];
         factors[Factor::Popularity as usize] = self.intercept;
         for ((weight, signal), (_, factor)) in self.signals.iter().zip(signals).zip(kinds) {

@@ -117,6 +117,8 @@ pub fn collect(
     let mut parts: Vec<(usize, Lessons)> = states.into_iter().flatten().collect();
     parts.sort_by_key(|(number, _)| *number);
     let mut all = Lessons::empty(config.recommendations.window_days);
+    all.repeat.reserve(parts.iter().map(|(_, lessons)| &lessons.repeat));
+    all.explore.reserve(parts.iter().map(|(_, lessons)| &lessons.explore));
     parts.into_iter().for_each(|(_, lessons)| all.append(lessons));
     Ok(all)
 }
@@ -198,7 +200,15 @@ impl Lessons {
         };
         let segments = if per_segment { segments } else { 0 };
         // Side by side, a thread each: threads do not show in a fit, and segments together are no more than all.
-        let own = workers::for_each(threads, segments, Vec::new, |own: &mut Vec<_>, segment| {
+        let mut customers = vec![0u32; segments];
+        self.segments.iter().for_each(|segment| {
+            customers.get_mut(*segment as usize).into_iter().for_each(|count| *count += 1);
+        });
+        // The largest first, so that nobody is left with it at the end.
+        let mut order: Vec<usize> = (0..segments).collect();
+        order.sort_by_key(|segment| std::cmp::Reverse(customers[*segment]));
+        let own = workers::for_each(threads, segments, Vec::new, |own: &mut Vec<_>, turn| {
+            let segment = order[turn];
             own.extend(self.own_weights(segment as u32, &model.global, without, 1).map(|own| (segment, own)));
             Ok::<(), Infallible>(())
         });
@@ -252,6 +262,16 @@ impl Examples {
         self.labels.push(label);
         self.weights.push(weight);
         self.customers.push(customer);
+    }
+
+    /// Makes room for others.
+    fn reserve<'a>(&mut self, others: impl Iterator<Item = &'a Self>) {
+        let (signals, rows) =
+            others.fold((0, 0), |sum, one| (sum.0 + one.signals.len(), sum.1 + one.labels.len()));
+        self.signals.reserve_exact(signals);
+        self.labels.reserve_exact(rows);
+        self.weights.reserve_exact(rows);
+        self.customers.reserve_exact(rows);
     }
 
     fn append(&mut self, other: Self, first: u32) {

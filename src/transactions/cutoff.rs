@@ -62,6 +62,11 @@ impl SampledRow {
     }
 }
 
+/// A sample is divided into about so many units, so that every thread has some.
+const UNITS: usize = 16;
+/// Rows of a unit at the least: each has files of its own.
+const LEAST_IN_UNIT: usize = 2_000;
+
 /// Whole customers of a hash sample with all their rows, in the order of their ids. Memory: 24 bytes a
 /// row.
 #[derive(Debug, Default)]
@@ -148,6 +153,8 @@ impl SampledCustomers {
         rows_per_unit: usize,
         customer_type: CustomerType,
     ) -> Vec<WholeCustomers> {
+        let all: usize = self.rows.iter().map(|rows| rows.len()).sum();
+        let rows_per_unit = rows_per_unit.min((all / UNITS).max(LEAST_IN_UNIT));
         let mut units = Vec::new();
         let mut kept: Vec<(usize, usize)> = Vec::new();
         let mut rows = 0;
@@ -158,7 +165,7 @@ impl SampledCustomers {
                 kept.push((customer, seen));
                 rows += seen;
             }
-            if rows >= rows_per_unit.max(1) {
+            if rows >= rows_per_unit {
                 units.push(self.unit(&kept, rows, customer_type));
                 kept.clear();
                 rows = 0;
