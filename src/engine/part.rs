@@ -130,15 +130,17 @@ impl RunFolder {
         Ok(file)
     }
 
-    /// Whether the folder has this very file: on local disk by its checksum; in a store, where a file is there
-    /// whole or not at all, by its size.
-    pub fn holds(&self, part: &PartFile) -> bool {
+    /// Takes over a file of a run that was stopped, if the folder has this very file: on local disk by its checksum, and it
+    /// is synchronised like a new one; in a store, where a file is there whole or not at all, by its size.
+    pub fn takes(&self, part: &PartFile) -> bool {
         match self {
-            Self::Local { root, .. } => {
+            Self::Local { root, disk } => {
+                let path = root.join(&part.path);
+                let Ok(file) = File::open(&path) else { return false };
                 let mut hash = blake3::Hasher::new();
-                let read =
-                    File::open(root.join(&part.path)).and_then(|file| hash.update_reader(file).map(drop));
-                read.is_ok() && hash.finalize().to_hex().as_str() == part.checksum
+                hash.update_reader(&file).is_ok()
+                    && hash.finalize().to_hex().as_str() == part.checksum
+                    && disk.later(file, &path).is_ok()
             }
             Self::Remote { store, prefix, runtime, .. } => runtime
                 .block_on(store.head(&remote_path(prefix, &part.path)))

@@ -5,6 +5,7 @@
 //! customers cannot move, and a clip, so that they cannot move the clusters either.
 
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 use thiserror::Error;
 
 /// The interquartile range of a normal distribution, in standard deviations. Dividing by it makes
@@ -32,11 +33,23 @@ impl ColumnKind {
     /// The bent value; NaN when it is missing or impossible.
     fn bend(self, value: f64) -> f64 {
         match self {
-            Self::Amount => value.abs().ln_1p().copysign(value),
+            Self::Amount => ln_1p(value.abs()).copysign(value),
             Self::Level | Self::Share => value,
             Self::Count | Self::Duration if value < 0.0 => f64::NAN,
-            Self::Count | Self::Duration => value.ln_1p(),
+            Self::Count | Self::Duration => ln_1p(value),
         }
+    }
+}
+
+/// ln(1 + x) of small whole numbers: counts and days are little else.
+static OF_FEW: LazyLock<[f64; 512]> = LazyLock::new(|| std::array::from_fn(|x| (x as f64).ln_1p()));
+
+fn ln_1p(value: f64) -> f64 {
+    let whole = value as usize;
+    match OF_FEW.get(whole) {
+        // A number that is not one becomes 0, and is none.
+        Some(known) if whole as f64 == value => *known,
+        _ => value.ln_1p(),
     }
 }
 

@@ -65,6 +65,16 @@ pub fn log_add_exp(a: f64, b: f64) -> f64 {
     if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
+/// To the nearest whole number, halves away from zero; what the library calls a function for.
+#[inline]
+pub fn rounded(value: f64) -> f64 {
+    const EXACT: f64 = (1u64 << 51) as f64;
+    match value.abs() {
+        small if small < EXACT => ((small + 0.5) as i64 as f64).copysign(value),
+        _ => value,
+    }
+}
+
 /// ln(1 + x) for x ≥ 0, about twice as fast as the library's: the logarithm of the rounded sum, and what
 /// the rounding took.
 ///

@@ -150,7 +150,7 @@ pub fn build(
     let done = |number: usize| -> Option<FinishedPart> {
         let (key, basis) = entry(number);
         let found: FinishedPart = journal?.finished(&key, basis)?;
-        let is_there = found.files.all().all(|file| folder.holds(file));
+        let is_there = found.files.all().all(|file| folder.takes(file));
         is_there.then_some(found)
     };
     let kept;

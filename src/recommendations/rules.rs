@@ -103,6 +103,11 @@ impl Rules {
         }
     }
 
+    /// Whether any package may be refused to anybody.
+    pub fn refuse(&self) -> bool {
+        self.asks || self.never.iter().any(Option::is_some)
+    }
+
     /// Whether it matters what a purchase usually costs a customer.
     pub fn ask_for_prices(&self) -> bool {
         self.max_price_step.is_some()

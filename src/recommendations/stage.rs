@@ -234,7 +234,11 @@ impl Stage<'_> {
         ranked: &mut [Ranked],
         desk: &mut Desk,
     ) -> Result<(), RecommendationError> {
-        let spare = if self.policies.is_empty() { SPARE_WITHOUT_POLICIES } else { SPARE };
+        let spare = match self.policies.is_empty() {
+            false => SPARE,
+            true if self.rules.refuse() => SPARE_WITHOUT_POLICIES,
+            true => 0,
+        };
         let most = (most_offers + spare).min(self.packages);
         let everybody: Vec<usize> = (0..ranked.len()).collect();
         self.rank(some, &everybody, most, pins, ranked, &mut desk.board);

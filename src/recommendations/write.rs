@@ -11,6 +11,7 @@ use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
 use crate::neighbours::pool::Pool;
+use crate::numerics::special::rounded;
 use crate::policies::RuleInfo;
 use crate::tables::{self, CustomerType, Table};
 use arrow::array::{
@@ -458,16 +459,6 @@ impl<'a> OfferWriter<'a> {
         let (folder, number) = (self.folder, self.number);
         let table = &tables::CUSTOMER_NEIGHBOURS;
         append(&mut self.neighbour_writer, table, self.customer_type, folder, number, columns)
-    }
-}
-
-/// To the nearest whole number, halves away from zero; what the library calls a function for.
-#[inline]
-fn rounded(value: f64) -> f64 {
-    const EXACT: f64 = (1u64 << 51) as f64;
-    match value.abs() {
-        small if small < EXACT => ((small + 0.5) as i64 as f64).copysign(value),
-        _ => value,
     }
 }
 

@@ -5,6 +5,7 @@ use super::model::{Place, SegmentModel, SweepRow};
 use crate::config::resolve::{CandidateRule, Neighbours};
 use crate::features::{Features, as_floats};
 use crate::numerics::describe;
+use crate::numerics::special::rounded;
 use crate::tables::{CustomerType, SEGMENT_PROFILES, SEGMENT_SWEEP};
 use arrow::array::{BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::error::ArrowError;
@@ -74,7 +75,7 @@ impl Tally {
             self.purchases[segment] += purchases.value(row) as i64;
             self.recency[segment] += recency.value(row) as i64;
             for dim in 0..self.dims {
-                let steps = (f64::from(scaled[row * self.dims + dim]) * STEPS).round() as i64;
+                let steps = rounded(f64::from(scaled[row * self.dims + dim]) * STEPS) as i64;
                 self.sums[segment * self.dims + dim] += steps;
                 self.squares[dim] += i128::from(steps) * i128::from(steps);
             }

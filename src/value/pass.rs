@@ -13,7 +13,7 @@ use super::tiers::Tiers;
 use super::write::{ValueWriter, value_schema};
 use super::{Settings, ValueError};
 use crate::config::Config;
-use crate::engine::part::{PartFile, PartReader, RunFolder, id_text};
+use crate::engine::part::{PartFile, PartReader, RunFolder, id_bytes};
 use crate::engine::{Engine, workers};
 use crate::features::{Features, SampledCustomer, as_floats};
 use crate::numerics::histogram::Histogram;
@@ -195,9 +195,9 @@ impl Base<'_> {
                             value.iter().for_each(|value| histogram.add(*value, 1));
                         }
                     }
-                    let id = id_text(part.ids.as_ref(), row.at);
-                    sample.offer(id.as_bytes(), || SampledCustomer {
-                        id: id.as_bytes().into(),
+                    let id = id_bytes(part.ids.as_ref(), row.at);
+                    sample.offer(&id, || SampledCustomer {
+                        id: id.as_ref().into(),
                         behaviour: values(&row.behaviour, money(row.value, scale), scale).into(),
                         packages: Box::default(),
                         revenue: row.behaviour.revenue,
