@@ -4,7 +4,7 @@ use super::histories::History;
 use super::recommender::{Recommender, Work};
 use crate::affinities::Affinities;
 use crate::neighbours::pool::Neighbourhood;
-use crate::recommendations::board::{Board, NeighbourPackages, similarities};
+use crate::recommendations::board::{Board, Near, similarities};
 use crate::recommendations::model::ScoringModel;
 use crate::recommendations::score::{Preferences, Ranker};
 use crate::recommendations::signals::{Bought, PackageFacts, Subject};
@@ -118,14 +118,15 @@ impl Recommender for Packwise<'_> {
             ln_usual: profile.map_or(f32::NAN, |profile| profile.ln_usual),
             segment: profile.map_or(0, |profile| profile.segment),
         };
-        let mut near: Vec<NeighbourPackages> = Vec::new();
+        let (mut lists, mut positions, mut squared) = (None, Vec::new(), Vec::new());
         if let (Some(neighbourhood), Some((pool, found))) =
             (self.neighbourhood, profile.and_then(|profile| profile.near.as_ref()))
         {
-            let pool = &neighbourhood.pools[*pool];
-            near.extend(found.iter().map(|(position, squared)| (pool.bought(*position), *squared)));
+            lists = Some(&neighbourhood.pools[*pool].packages);
+            (positions, squared) = found.iter().copied().unzip();
         }
-        ranker.scores(&subject, &near, &mut Board::new(scores.len()), scores);
+        let near = Near { lists, positions: &positions, squared: &squared };
+        ranker.scores(&subject, near, &mut Board::new(scores.len()), scores);
     }
 }
 
@@ -146,8 +147,8 @@ impl Recommender for NeighboursAlone<'_> {
             let mut weights = Vec::new();
             similarities(found.iter().map(|(_, squared)| *squared), &mut weights);
             for ((position, _), weight) in found.iter().zip(weights) {
-                for package in neighbourhood.pools[*pool].bought(*position) {
-                    scores[*package as usize] += weight;
+                for package in neighbourhood.pools[*pool].packages.of(*position) {
+                    scores[package as usize] += weight;
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`vectors`] | a customer as a point |
 //! | [`pool`] | candidates of the high-revenue segments, bounded by hash |
+//! | [`packages`] | what candidates bought |
 //! | [`index`] | what every index promises |
 //! | [`exact`], [`cells`], [`graph`], [`hnsw`] | four indexes |
 //! | [`calibrate`] | recall on all customers; the least effort that reaches it |
@@ -18,6 +19,7 @@ pub mod graph;
 pub mod hnsw;
 pub mod index;
 mod nearest;
+pub mod packages;
 pub mod pool;
 pub mod vectors;
 

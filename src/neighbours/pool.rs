@@ -4,6 +4,7 @@ use super::NeighbourError;
 use super::calibrate::{self, BuildOptions, BuiltIndex, IndexKind, Sample};
 use super::graph::GraphOptions;
 use super::index::NOTHING;
+use super::packages::PackageLists;
 use super::vectors::VectorModel;
 use crate::config::Config;
 use crate::config::resolve::{CandidateRule, IndexChoice};
@@ -11,7 +12,6 @@ use crate::engine::part::{PartFile, PartWriter, RunFolder, id_text};
 use crate::engine::{Engine, workers};
 use crate::features::Features;
 use crate::numerics::sample::{HashSample, Sampled};
-use crate::numerics::simd;
 use crate::segments::part_view::{PartView, ranks};
 use crate::segments::{Segments, scale_rows};
 use crate::tables::{CustomerType, NEIGHBOUR_CANDIDATES};
@@ -35,25 +35,12 @@ struct Candidate {
 pub struct Pool {
     /// Position i is the candidate of index position i.
     members: Members,
-    offsets: Vec<usize>,
-    packages: Vec<u32>,
+    /// What each candidate bought.
+    pub packages: PackageLists,
     pub built: BuiltIndex,
 }
 
 impl Pool {
-    /// What a candidate bought: ranks of packages.
-    pub fn bought(&self, position: u32) -> &[u32] {
-        let position = position as usize;
-        &self.packages[self.offsets[position]..self.offsets[position + 1]]
-    }
-
-    /// Asks for what [`Pool::bought`] reads first.
-    pub fn expect(&self, position: u32) {
-        if let Some(offset) = self.offsets.get(position as usize) {
-            simd::prefetch(offset);
-        }
-    }
-
     pub fn len(&self) -> usize {
         self.members.ids.len()
     }
@@ -347,11 +334,10 @@ fn build_pool(
 ) -> Result<Pool, NeighbourError> {
     let mut points = Vec::with_capacity(sampled.len() * dims);
     let (mut hashes, mut ids) = (Vec::with_capacity(sampled.len()), Vec::with_capacity(sampled.len()));
-    let (mut offsets, mut packages) = (vec![0], Vec::new());
+    let mut packages = PackageLists::new(features.packages.len());
     for Sampled { hash, key, payload } in sampled {
         points.extend_from_slice(&payload.vector);
-        packages.extend_from_slice(&payload.packages);
-        offsets.push(packages.len());
+        packages.push(&payload.packages);
         hashes.push(hash);
         ids.push(key);
     }
@@ -384,7 +370,7 @@ fn build_pool(
         graph: GraphOptions { connections: settings.hnsw_links, build_width: settings.hnsw_build },
     };
     let built = calibrate::build(&points, dims, Sample { queries: &flat, exclude }, &wanted)?;
-    Ok(Pool { members, offsets, packages, built })
+    Ok(Pool { members, packages, built })
 }
 
 fn write_candidates(

@@ -5,6 +5,7 @@ use super::signals::{
 };
 use crate::affinities::Affinities;
 use crate::affinities::models::{LANES, Says};
+use crate::neighbours::packages::{FEW, PackageLists};
 use crate::numerics::simd::{self, Kernel};
 use crate::numerics::special::exp_of_negative;
 
@@ -17,8 +18,16 @@ const CROWD: usize = 64;
 /// A customer's packages whose rows of the affinities are added at once.
 const ROWS: usize = 8;
 
-/// A neighbour's packages by rank, and its squared distance.
-pub type NeighbourPackages<'a> = (&'a [u32], f32);
+/// A customer's neighbours, nearest first.
+#[derive(Clone, Copy, Default)]
+pub struct Near<'a> {
+    /// What all candidates bought; None without neighbours.
+    pub lists: Option<&'a PackageLists>,
+    /// Which of the lists are the neighbours'.
+    pub positions: &'a [u32],
+    /// Their squared distances.
+    pub squared: &'a [f32],
+}
 
 /// What others say of a package for one customer, as signals: of neighbours, and of the affinities.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -45,7 +54,7 @@ pub struct Board {
     start: Vec<f32>,
     near: Vec<f32>,
     /// The share of neighbours that bought each package, and their number: together, because they are added to in
-    /// the order of the neighbours' packages.
+    /// the order of the neighbours' packages. Behind them places for none.
     bought: Vec<[f32; 2]>,
     /// By member.
     together: Vec<f32>,
@@ -67,7 +76,7 @@ impl Board {
             packages,
             start: vec![f32::NEG_INFINITY; padded],
             near: vec![0.0; padded],
-            bought: vec![[0.0; 2]; packages],
+            bought: vec![[0.0; 2]; packages + FEW],
             together: Vec::new(),
             next: Vec::new(),
             silent: Vec::new(),
@@ -82,7 +91,7 @@ impl Board {
     pub(super) fn fill(
         &mut self,
         subject: &Subject,
-        neighbours: &[NeighbourPackages],
+        neighbours: Near,
         affinities: &Affinities,
         (base, ln_prices): (&[f32], &[f32]),
         shares: Shares,
@@ -178,19 +187,25 @@ impl Board {
     }
 
     /// The share of neighbours that bought each package, weighted by similarity.
-    fn add_neighbours(&mut self, neighbours: &[NeighbourPackages]) {
-        self.bought.fill([0.0; 2]);
-        similarities(neighbours.iter().map(|(_, squared)| *squared), &mut self.similarities);
-        let total: f64 = self.similarities.iter().sum();
-        for ((packages, _), similarity) in neighbours.iter().zip(&self.similarities) {
-            let weight = (similarity / total) as f32;
-            for package in *packages {
-                let [share, count] = &mut self.bought[*package as usize];
-                *share += weight;
-                *count += 1.0;
+    fn add_neighbours(&mut self, neighbours: Near) {
+        let Self { bought, near, similarities: weights, .. } = self;
+        bought.fill([0.0; 2]);
+        similarities(neighbours.squared.iter().copied(), weights);
+        let total: f64 = weights.iter().sum();
+        if let Some(lists) = neighbours.lists {
+            for (position, similarity) in neighbours.positions.iter().zip(weights) {
+                let weight = (*similarity / total) as f32;
+                let mut add = |package: u32| {
+                    let [share, count] = &mut bought[package as usize];
+                    *share += weight;
+                    *count += 1.0;
+                };
+                let (first, rest) = lists.row(*position);
+                first.iter().for_each(|package| add(*package));
+                rest.iter().for_each(|package| add(*package));
             }
         }
-        for (near, [share, _]) in self.near.iter_mut().zip(&self.bought) {
+        for (near, [share, _]) in near.iter_mut().zip(&bought[..self.packages]) {
             *near = *share;
         }
     }
@@ -596,7 +611,7 @@ mod tests {
             Subject { bought: &[], active_days: 1.0, last_day: 9, today: 9, ln_usual: f32::NAN, segment: 0 };
         let mut board = Board::new(40);
         let shares = Shares { near: 0.0, together: 0.0, next: 0.0, price: [0.0; 2] };
-        board.fill(&subject, &[], &affinities, (&[1.0; 40], &[0.0; 40]), shares);
+        board.fill(&subject, Near::default(), &affinities, (&[1.0; 40], &[0.0; 40]), shares);
         let mut found = Vec::new();
         board.lead(&subject, &affinities, shares, &[39, 38, 20], 3, &mut found);
         found.sort_by_key(|(_, package)| *package);

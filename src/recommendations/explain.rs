@@ -78,11 +78,10 @@ pub fn explain(
     for number in 0..fitted.features.parts.len() {
         visitor.part(number, |group| -> Result<(), RecommendationError> {
             let Some(at) = (0..group.len()).find(|at| group.id(*at) == id) else { return Ok(()) };
-            let mut near = Vec::new();
-            group.neighbours(at, &mut near);
+            let near = group.near(at);
             let subject = group.subject(at);
             let mut all: Vec<Candidate> = Vec::new();
-            stage.ranker.rank(&subject, &near, stage.packages, &mut desk.board, &mut all);
+            stage.ranker.rank(&subject, near, stage.packages, &mut desk.board, &mut all);
             let Some(place) = all.iter().position(|candidate| candidate.package == package) else {
                 return Ok(());
             };
@@ -128,7 +127,7 @@ pub fn explain(
                 packages: stage.packages,
                 outcome,
                 neighbours: candidate.neighbours,
-                consulted: near.len(),
+                consulted: near.positions.len(),
                 because_of: stage.ranker.because_of(&subject, &speakers, &candidate).map(code),
                 last_offer_utility: last,
             });

@@ -66,7 +66,7 @@ use write::{OfferWriter, Written};
 /// New packages that are ranked beyond the offers asked for, in case rules of the policy file take some; and
 /// in case those of the configuration do. Where that is not enough, all are ranked.
 const SPARE: usize = 20;
-const SPARE_WITHOUT_POLICIES: usize = 4;
+const SPARE_WITHOUT_POLICIES: usize = 1;
 /// Customers whose lists are compared, about.
 const LISTS: u64 = 50_000;
 

@@ -4,7 +4,7 @@
 //! segment, what belongs to the customer is added densely (affinities, price) or where there is
 //! something to add (neighbours, own purchases).
 
-use super::board::{Board, Evidence, LIKELY, NeighbourPackages, Shares};
+use super::board::{Board, Evidence, LIKELY, Near, Shares};
 use super::model::{Pair, ScoringModel};
 use super::signals::{
     Bought, EXPLORE, EXPLORE_PACKAGE, Factor, PackageFacts, REPEAT, Subject, explore_signals, repeat_signals,
@@ -128,7 +128,7 @@ impl<'a> Ranker<'a> {
     pub fn rank(
         &self,
         subject: &Subject,
-        neighbours: &[NeighbourPackages],
+        neighbours: Near,
         most: usize,
         board: &mut Board,
         out: &mut Vec<Candidate>,
@@ -173,13 +173,7 @@ impl<'a> Ranker<'a> {
     }
 
     /// ln odds (and preferences) of every package, into `scores`.
-    pub fn scores(
-        &self,
-        subject: &Subject,
-        neighbours: &[NeighbourPackages],
-        board: &mut Board,
-        scores: &mut [f64],
-    ) {
+    pub fn scores(&self, subject: &Subject, neighbours: Near, board: &mut Board, scores: &mut [f64]) {
         self.fill(subject, neighbours, board);
         board.all(self.affinities, self.shares(subject), scores);
         board.tell(self.affinities, subject.bought.iter().map(|bought| bought.package));
@@ -267,7 +261,7 @@ impl<'a> Ranker<'a> {
     }
 
     /// What every package would be worth if it were new.
-    fn fill(&self, subject: &Subject, neighbours: &[NeighbourPackages], board: &mut Board) {
+    fn fill(&self, subject: &Subject, neighbours: Near, board: &mut Board) {
         let from = (&self.bases[self.base(subject)][..], &self.facts.ln_price[..]);
         board.fill(subject, neighbours, self.affinities, from, self.shares(subject));
     }
@@ -315,7 +309,14 @@ fn descending(value: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::neighbours::packages::PackageLists;
     use crate::recommendations::signals::tests_support::facts;
+
+    fn lists(packages: usize, all: &[&[u32]]) -> PackageLists {
+        let mut lists = PackageLists::new(packages);
+        all.iter().for_each(|list| lists.push(list));
+        lists
+    }
 
     fn subject(bought: &[Bought]) -> Subject<'_> {
         Subject { bought, active_days: 4.0, last_day: 98, today: 100, ln_usual: 6.0, segment: 0 }
@@ -332,18 +333,19 @@ mod tests {
         let ranker = Ranker::new(&facts, &affinities, &model, Preferences::default(), 1);
         let mut board = Board::new(4);
         let own = [bought(3, 3.0)];
-        let near: [NeighbourPackages; 2] = [(&[2], 4.0), (&[2, 1], 4.0)];
+        let lists = lists(4, &[&[2], &[2, 1]]);
+        let near = Near { lists: Some(&lists), positions: &[0, 1], squared: &[4.0, 4.0] };
         let mut out = Vec::new();
         // Twice: nothing of the first customer may be left on the board.
-        ranker.rank(&subject(&[bought(1, 9.0)]), &near, 4, &mut board, &mut out);
-        ranker.rank(&subject(&own), &near, 4, &mut board, &mut out);
+        ranker.rank(&subject(&[bought(1, 9.0)]), near, 4, &mut board, &mut out);
+        ranker.rank(&subject(&own), near, 4, &mut board, &mut out);
         let ranked: Vec<(u32, Option<u32>, u32)> =
             out.iter().map(|c| (c.package, c.bought, c.neighbours)).collect();
         assert_eq!(ranked[0], (3, Some(0), 0));
         assert_eq!(ranked.len(), 4);
         assert!(ranked.contains(&(2, None, 2)) && ranked.contains(&(1, None, 1)));
         // Without neighbours the popular one leads the new ones.
-        ranker.rank(&subject(&own), &[], 4, &mut board, &mut out);
+        ranker.rank(&subject(&own), Near::default(), 4, &mut board, &mut out);
         assert_eq!(out[1].package, 0);
         assert!(out.iter().all(|candidate| candidate.neighbours == 0));
     }
@@ -358,11 +360,12 @@ mod tests {
         let preferences = Preferences::new(vec![0.0, 0.3, 0.0, 0.0, 0.0, 1.0], 0.5, &facts);
         let ranker = Ranker::new(&facts, &affinities, &model, preferences, 1);
         let mut board = Board::new(6);
-        let near: [NeighbourPackages; 2] = [(&[2, 5], 1.0), (&[0], 2.0)];
+        let lists = lists(6, &[&[2, 5], &[0]]);
+        let near = Near { lists: Some(&lists), positions: &[0, 1], squared: &[1.0, 2.0] };
         let own = [bought(0, 2.0), bought(4, 1.0)];
         let (mut out, mut scores) = (Vec::new(), vec![0.0; 6]);
-        ranker.scores(&subject(&own), &near, &mut board, &mut scores);
-        ranker.rank(&subject(&own), &near, 6, &mut board, &mut out);
+        ranker.scores(&subject(&own), near, &mut board, &mut scores);
+        ranker.rank(&subject(&own), near, 6, &mut board, &mut out);
         assert_eq!(out.len(), 6);
         for candidate in &out {
             let score = scores[candidate.package as usize];

@@ -1,6 +1,6 @@
 //! The offers of a group of customers: rank, ask the rules, choose, explain.
 
-use super::board::{Board, NeighbourPackages};
+use super::board::{Board, Near};
 use super::capped::{CapPlan, CapSpillWriter, candidates_of};
 use super::figures::{Counted, Tally};
 use super::offers::{Rule, STANDS, Walk};
@@ -14,7 +14,6 @@ use super::{RecommendationError, SPARE, SPARE_WITHOUT_POLICIES};
 use crate::config::resolve::Mix;
 use crate::numerics::logistic::probability;
 use crate::numerics::random::{hash_bytes, hash_u64};
-use crate::numerics::simd;
 use crate::policies::{Pairs, Pins, Policies, RuleInfo};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -271,22 +270,13 @@ impl Stage<'_> {
         board: &mut Board,
     ) {
         let Few { group, range, .. } = some;
-        let (mut near, mut coming) = (Vec::new(), Vec::new());
         for (turn, own) in of.iter().enumerate() {
-            if turn == 0 {
-                group.neighbours(range.start + own, &mut near);
-            }
-            // What the next one's neighbours bought lies anywhere in the pool: it is on its way meanwhile, and so is
-            // where to find that of the one after.
-            if let Some(later) = of.get(turn + 2) {
-                group.expect_neighbours(range.start + later);
-            }
+            // On its way while this one is ranked.
             if let Some(next) = of.get(turn + 1) {
-                group.neighbours(range.start + next, &mut coming);
-                coming.iter().for_each(|(packages, _)| simd::prefetch_slice(packages));
+                group.expect_near(range.start + next);
             }
-            self.rank_one(group, range.start + own, &near, most, pins, board, &mut ranked[*own]);
-            std::mem::swap(&mut near, &mut coming);
+            let at = range.start + own;
+            self.rank_one(group, at, group.near(at), most, pins, board, &mut ranked[*own]);
         }
     }
 
@@ -296,7 +286,7 @@ impl Stage<'_> {
         &self,
         group: &Group,
         at: usize,
-        near: &[NeighbourPackages],
+        near: Near,
         most: usize,
         pins: &Pins,
         board: &mut Board,

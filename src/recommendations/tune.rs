@@ -93,7 +93,6 @@ pub fn collect(
                     days.push((day.unwrap_or(fitted.features.as_of_day as i32), at));
                 }
                 days.sort_unstable();
-                let mut near = Vec::new();
                 for same_day in days.chunk_by(|a, b| a.0 == b.0) {
                     let day = same_day[0].0;
                     let own_facts = facts_at(day);
@@ -103,8 +102,7 @@ pub fn collect(
                         let id = group.id(*at);
                         let Some(truth) = truths.get(id.as_bytes()) else { continue };
                         let subject = super::signals::Subject { today: day, ..group.subject(*at) };
-                        group.neighbours(*at, &mut near);
-                        ranker.rank(&subject, &near, EXPLORED, &mut board, &mut candidates);
+                        ranker.rank(&subject, group.near(*at), EXPLORED, &mut board, &mut candidates);
                         lessons.add(&ranker, &subject, &candidates, truth);
                     }
                 }

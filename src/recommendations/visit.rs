@@ -1,6 +1,6 @@
 //! Goes through the customers of a part, a group at a time, with everything that a score needs.
 
-use super::board::NeighbourPackages;
+use super::board::Near;
 use super::kept::{KeptNeighbours, PartAnswers};
 use super::signals::{Bought, PackageFacts, Subject};
 use super::{Fitted, RecommendationError};
@@ -248,18 +248,19 @@ impl Group<'_> {
         Some((&self.fitted.neighbourhood.as_ref()?.pools[pool], positions, squared))
     }
 
-    /// What they bought, into `out`.
-    pub fn neighbours<'a>(&'a self, at: usize, out: &mut Vec<NeighbourPackages<'a>>) {
-        out.clear();
-        if let Some((pool, positions, squared)) = self.nearest(at) {
-            out.extend(positions.iter().zip(squared).map(|(position, d)| (pool.bought(*position), *d)));
-        }
+    /// The same with what they bought.
+    pub fn near(&self, at: usize) -> Near<'_> {
+        self.nearest(at).map_or_else(Near::default, |(pool, positions, squared)| Near {
+            lists: Some(&pool.packages),
+            positions,
+            squared,
+        })
     }
 
-    /// Asks for what tells where the packages of a customer's neighbours are.
-    pub fn expect_neighbours(&self, at: usize) {
+    /// Asks for what a customer's neighbours bought: it lies anywhere in the pool.
+    pub fn expect_near(&self, at: usize) {
         if let Some((pool, positions, _)) = self.nearest(at) {
-            positions.iter().for_each(|position| pool.expect(*position));
+            positions.iter().for_each(|position| pool.packages.expect(*position));
         }
     }
 
