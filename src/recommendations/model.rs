@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn factors_add_up_to_the_log_odds() {
         let model = ScoringModel::untuned(None);
-        let signals: Vec<f32> = (0..REPEAT.len()).map(|at| at as f32 * 0.3 - 1.0).collect();
+        let signals: [f32; REPEAT.len()] = std::array::from_fn(|at| at as f32 * 0.3 - 1.0);
         let weights = &model.global.repeat;
         let sum: f64 = weights.factors(&signals, &REPEAT).iter().sum();
         assert!((sum - weights.log_odds(&signals)).abs() < 1e-12);
