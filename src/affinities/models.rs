@@ -85,14 +85,6 @@ impl Affinities {
         self.member(package).map(|row| &self.rows[row * blocks..][..blocks])
     }
 
-    /// What one bought package says of another: (together, next), before any `x`.
-    pub fn between(&self, bought: u32, offered: u32) -> (f32, f32) {
-        match (self.row(bought), self.member(offered)) {
-            (Some(row), Some(column)) => of_member(row, column),
-            _ => (0.0, 0.0),
-        }
-    }
-
     /// Position of a package among the members.
     pub fn member(&self, package: u32) -> Option<usize> {
         match self.position.get(package as usize) {
@@ -104,6 +96,14 @@ impl Affinities {
 
 #[cfg(test)]
 impl Affinities {
+    /// What one bought package says of another: (together, next), before any `x`.
+    pub fn between(&self, bought: u32, offered: u32) -> (f32, f32) {
+        match (self.row(bought), self.member(offered)) {
+            (Some(row), Some(column)) => of_member(row, column),
+            _ => (0.0, 0.0),
+        }
+    }
+
     /// Models that know all packages and say nothing.
     pub fn of_test(packages: usize) -> Self {
         let members: Vec<u32> = (0..packages as u32).collect();

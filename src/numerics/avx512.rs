@@ -18,14 +18,14 @@ use std::ops::Range;
 
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-fn load(values: &[f32; LANES]) -> __m512 {
+pub(super) fn load(values: &[f32; LANES]) -> __m512 {
     // SAFETY: sixteen floats are read, which is what there is.
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-fn store(values: __m512, to: &mut [f32; LANES]) {
+pub(super) fn store(values: __m512, to: &mut [f32; LANES]) {
     // SAFETY: sixteen floats are written, which is what there is room for.
     unsafe { _mm512_storeu_ps(to.as_mut_ptr(), values) }
 }
@@ -258,7 +258,7 @@ const ROOM: &str = "room for a block";
 
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-fn store_names(names: __m512i, to: &mut [u32; LANES]) {
+pub(super) fn store_names(names: __m512i, to: &mut [u32; LANES]) {
     // SAFETY: sixteen integers are written, which is what there is room for.
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), names) }
 }

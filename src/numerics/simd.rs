@@ -91,13 +91,6 @@ pub fn widest<K: Kernel>(kernel: K) -> K::Output {
     dispatch(InstructionSet::detect(), kernel)
 }
 
-/// Asks for the first values of a slice, up to four lines of a cache, that are read soon.
-#[inline(always)]
-pub fn prefetch_slice<T>(values: &[T]) {
-    let a_line = (64 / size_of::<T>().max(1)).max(1);
-    values.iter().step_by(a_line).take(4).for_each(prefetch);
-}
-
 /// Asks for memory that is read soon. Changes nothing but the time.
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {

@@ -99,7 +99,7 @@ impl Written {
     }
 }
 
-/// Writes one part. Memory: 8,192 rows and what the Parquet writer holds.
+/// Writes one part. Memory: 32,768 rows and what the Parquet writer holds.
 pub struct OfferWriter<'a> {
     codes: &'a Codes,
     folder: &'a RunFolder,

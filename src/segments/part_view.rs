@@ -187,3 +187,40 @@ impl PartView {
         as_floats(&self.columns, name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, StringArray};
+
+    #[test]
+    fn customers_get_their_rows_however_batches_are_cut() {
+        // The second and the last have none, the third has many.
+        let owned = [2, 0, 5, 1, 0, 3, 0];
+        let ids: [ArrayRef; 2] = [
+            Arc::new(Int64Array::from_iter_values(0..owned.len() as i64)),
+            Arc::new(StringArray::from_iter_values((0..owned.len()).map(|id| format!("id {id}")))),
+        ];
+        let rows: Vec<u32> =
+            (0..owned.len()).flat_map(|id| std::iter::repeat_n(id as u32, owned[id])).collect();
+        for ids in ids {
+            let owners =
+                arrow::compute::take(&ids, &arrow::array::UInt32Array::from(rows.clone()), None).unwrap();
+            for size in 1..=rows.len() {
+                let (mut customer, mut found, mut ended) = (0, vec![0; owned.len()], Vec::new());
+                for start in (0..rows.len()).step_by(size) {
+                    let batch = owners.slice(start, size.min(rows.len() - start));
+                    for_each_owner(&ids, &batch, &mut customer, |customer, own, is_last| {
+                        assert!(own.clone().all(|at| rows[start + at] as usize == customer));
+                        found[customer] += own.len();
+                        if is_last {
+                            ended.push(customer);
+                        }
+                    });
+                }
+                assert_eq!(found, owned, "{size}");
+                assert_eq!(ended, (0..ended.len()).collect::<Vec<_>>(), "each ends once, in order");
+            }
+        }
+    }
+}

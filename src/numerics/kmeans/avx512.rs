@@ -11,35 +11,15 @@
 use super::add::Eight;
 use super::bounds::{GROUPS, LARGEST, LEAST, Moves, NARROWER, Turn, WIDER, Wanted};
 use super::start::Nearer;
+use crate::numerics::avx512::{load, store, store_names};
 use crate::numerics::blocks::LANES;
 use std::arch::x86_64::*;
-
-#[inline]
-#[target_feature(enable = "avx512f,popcnt")]
-fn load(values: &[f32; LANES]) -> __m512 {
-    // SAFETY: sixteen floats are read, which is what there is.
-    unsafe { _mm512_loadu_ps(values.as_ptr()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,popcnt")]
-fn store(values: __m512, to: &mut [f32; LANES]) {
-    // SAFETY: sixteen floats are written, which is what there is room for.
-    unsafe { _mm512_storeu_ps(to.as_mut_ptr(), values) }
-}
 
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
 fn load_names(values: &[u32; LANES]) -> __m512i {
     // SAFETY: sixteen integers are read, which is what there is.
     unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,popcnt")]
-fn store_names(names: __m512i, to: &mut [u32; LANES]) {
-    // SAFETY: sixteen integers are written, which is what there is room for.
-    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), names) }
 }
 
 /// Up to sixteen values, zeros behind them.
