@@ -13,6 +13,7 @@ name = "sanitize"
 version = "0.0.0"
 edition = "2024"
 [dependencies]
+libc = "0.2"
 linfa = { version = "0.8", default-features = false }
 linfa-clustering = "0.8.1"
 ndarray = "0.16"
@@ -34,6 +35,7 @@ pub mod numerics {
     pub mod coarse;
     pub mod kmeans;
     pub mod near;
+    pub mod pages;
     pub mod random;
     mod rows;
     pub mod silhouette;

@@ -9,6 +9,12 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Called by the loader before the allocator's own start (its priority is 101).
+#[cfg(target_os = "linux")]
+#[used]
+#[unsafe(link_section = ".init_array.00099")]
+static BEFORE_ALLOCATOR: extern "C" fn() = packwise::engine::allocator::in_huge_pages;
+
 /// What this process writes holds customers' ids: nobody but its user may read it. A folder's default access list, where
 /// there is one, counts instead.
 #[cfg(unix)]

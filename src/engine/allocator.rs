@@ -1,18 +1,40 @@
-//! The allocator's one setting: freed memory goes back to the system soon.
+//! The allocator's settings: memory comes in huge pages, and freed memory goes back to the system soon.
+//!
+//! A run goes through tens of megabytes again and again (candidates, affinities, tables of hashes), of which a processor knows
+//! where 4 KiB each lie for a few thousand pages only; and what comes new is cleared by the kernel page by page. Pages of 2 MiB
+//! are asked for with `madvise`, so they come where the system leaves the choice to programs or uses them anyway.
 //!
 //! mimalloc keeps freed pages for a while in case they are needed again. Kept for long they add to the resident set, which
 //! the memory limit is about; given back at once, a buffer that comes again for the next part is cleared by the kernel
 //! every time. What was measured: docs/performance.md, "Page faults".
 
-/// `mi_option_purge_delay` of mimalloc's public header (`mimalloc.h`), versions 2 and 3.
-const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+use std::ffi::c_long;
 
+/// Options of mimalloc's public header (`mimalloc.h`), version 3.
+type Setting = libmimalloc_sys::mi_option_t;
+const ALLOW_LARGE_OS_PAGES: Setting = 6;
+const PURGE_DELAY: Setting = 15;
+const MINIMAL_PURGE_SIZE: Setting = 44;
+
+/// KiB of a huge page. Smaller pieces are not given back: that would break the page up, and what comes again is cleared in small
+/// ones.
+const HUGE_PAGE: c_long = 2048;
 /// Milliseconds that freed memory is kept.
-const KEPT: std::ffi::c_long = 10;
+const KEPT: c_long = 10;
 
-/// Sets the purge delay. To be called once, before threads are started.
+/// Asks for huge pages, unless the environment says otherwise (`MIMALLOC_ALLOW_LARGE_OS_PAGES=0`). To be called before anything is
+/// allocated: the allocator asks once, when it reserves its first gigabyte.
+pub extern "C" fn in_huge_pages() {
+    // SAFETY: mi_option_set_default stores a number in a table of options if the environment has set none; it takes any option
+    // number and value, and may be called at any time, before the allocator's own initialisation too.
+    unsafe {
+        libmimalloc_sys::mi_option_set_default(ALLOW_LARGE_OS_PAGES, 1);
+        libmimalloc_sys::mi_option_set_default(MINIMAL_PURGE_SIZE, HUGE_PAGE);
+    }
+}
+
+/// Sets the purge delay, unless the environment does (`MIMALLOC_PURGE_DELAY`). To be called once, before threads are started.
 pub fn give_back_soon() {
-    // SAFETY: mi_option_set stores a number in a table of options; it takes any option number and
-    // value, and may be called at any time.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, KEPT) };
+    // SAFETY: as above.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, KEPT) };
 }

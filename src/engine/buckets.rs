@@ -237,14 +237,11 @@ impl Buckets {
                 none.insert(BucketFile { file, path })
             }
         };
-        let mut together = Rows::with_capacity(bucket.chunks.iter().map(Rows::len).sum(), self.layout);
-        for chunk in bucket.chunks.drain(..) {
-            together.append(&chunk);
-        }
         let fail = |source| BucketError { action: "write", path: path.display().to_string(), source };
         file.seek(SeekFrom::End(0)).map_err(fail)?;
-        together.write(file).map_err(fail)?;
-        self.spilled.fetch_add(together.bytes(), Ordering::Relaxed);
+        Rows::write_together(&bucket.chunks, file).map_err(fail)?;
+        bucket.chunks.clear();
+        self.spilled.fetch_add(bucket.resident, Ordering::Relaxed);
         self.resident.fetch_sub(bucket.resident, Ordering::Relaxed);
         bucket.resident = 0;
         Ok(())
@@ -256,8 +253,8 @@ fn append_file(all: &mut Rows, spilled: &mut BucketFile) -> Result<(), BucketErr
     let BucketFile { file, path } = spilled;
     let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
     file.seek(SeekFrom::Start(0)).map_err(fail)?;
-    let mut reader = std::io::BufReader::with_capacity(1 << 20, &*file);
-    while all.read(&mut reader).map_err(fail)? {}
+    // A chunk's columns are large enough to be read straight to where they stay.
+    while all.read(file).map_err(fail)? {}
     Ok(())
 }
 

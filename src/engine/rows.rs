@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 
 /// Which optional columns the rows have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,12 +72,6 @@ impl Rows {
         self.transactions.clear();
         self.text_lengths.clear();
         self.text_bytes.clear();
-    }
-
-    pub(super) fn with_capacity(rows: usize, layout: Layout) -> Self {
-        let mut empty = Self::default();
-        empty.reserve(rows, layout);
-        empty
     }
 
     /// Makes room for `rows` more rows.
@@ -153,26 +147,35 @@ impl Rows {
             .collect()
     }
 
-    pub(super) fn write(&self, file: &mut File) -> std::io::Result<()> {
-        let lengths: [u64; 6] = [
-            self.len(),
-            self.amounts.len(),
-            self.quantities.len(),
-            self.transactions.len(),
-            self.text_lengths.len(),
-            self.text_bytes.len(),
-        ]
-        .map(|length| length as u64);
-        file.write_all(bytemuck::cast_slice(&lengths))?;
-        file.write_all(bytemuck::cast_slice(&self.keys))?;
-        file.write_all(bytemuck::cast_slice(&self.seconds))?;
-        file.write_all(bytemuck::cast_slice(&self.packages))?;
-        file.write_all(bytemuck::cast_slice(&self.channels))?;
-        file.write_all(bytemuck::cast_slice(&self.amounts))?;
-        file.write_all(bytemuck::cast_slice(&self.quantities))?;
-        file.write_all(bytemuck::cast_slice(&self.transactions))?;
-        file.write_all(bytemuck::cast_slice(&self.text_lengths))?;
-        file.write_all(&self.text_bytes)
+    /// Writes rows of several places as one chunk, straight from where they are.
+    pub(super) fn write_together(chunks: &[Self], file: &mut File) -> std::io::Result<()> {
+        let sum = |of: fn(&Self) -> usize| chunks.iter().map(of).sum::<usize>() as u64;
+        let lengths = [
+            sum(Self::len),
+            sum(|rows| rows.amounts.len()),
+            sum(|rows| rows.quantities.len()),
+            sum(|rows| rows.transactions.len()),
+            sum(|rows| rows.text_lengths.len()),
+            sum(|rows| rows.text_bytes.len()),
+        ];
+        let columns: [fn(&Self) -> &[u8]; 9] = [
+            |rows| bytemuck::cast_slice(&rows.keys),
+            |rows| bytemuck::cast_slice(&rows.seconds),
+            |rows| bytemuck::cast_slice(&rows.packages),
+            |rows| bytemuck::cast_slice(&rows.channels),
+            |rows| bytemuck::cast_slice(&rows.amounts),
+            |rows| bytemuck::cast_slice(&rows.quantities),
+            |rows| bytemuck::cast_slice(&rows.transactions),
+            |rows| bytemuck::cast_slice(&rows.text_lengths),
+            |rows| &rows.text_bytes,
+        ];
+        let mut pieces = vec![IoSlice::new(bytemuck::cast_slice(&lengths))];
+        for column in columns {
+            pieces.extend(
+                chunks.iter().map(|rows| IoSlice::new(column(rows))).filter(|piece| !piece.is_empty()),
+            );
+        }
+        write_all(file, &mut pieces)
     }
 
     /// Appends one written chunk; false at the end of the file.
@@ -199,6 +202,18 @@ impl Rows {
         read_column(file, &mut self.text_bytes, text_bytes)?;
         Ok(true)
     }
+}
+
+fn write_all(file: &mut File, mut pieces: &mut [IoSlice<'_>]) -> std::io::Result<()> {
+    while !pieces.is_empty() {
+        match file.write_vectored(pieces) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn read_column<T: Pod>(file: &mut impl Read, column: &mut Vec<T>, count: u64) -> std::io::Result<()> {

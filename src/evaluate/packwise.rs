@@ -125,7 +125,7 @@ impl Recommender for Packwise<'_> {
             lists = Some(&neighbourhood.pools[*pool].packages);
             (positions, squared) = found.iter().copied().unzip();
         }
-        let near = Near { lists, positions: &positions, squared: &squared };
+        let near = Near { lists, positions: &positions, squared: &squared, expected: &[] };
         ranker.scores(&subject, near, &mut Board::new(scores.len()), scores);
     }
 }

@@ -30,6 +30,7 @@ use crate::numerics::blocks::{self, Blocks, LANES, VACANT};
 use crate::numerics::coarse::Coarse;
 use crate::numerics::kmeans::{self, Options, Start, hash_sample};
 use crate::numerics::rows::Rows;
+use std::ops::Range;
 
 /// Rows a cell in the sample that trains the centroids: 128 saved 7 % of the probes that 64 need.
 const TRAINING_ROWS: usize = 128;
@@ -183,17 +184,23 @@ impl NeighbourIndex for Cells {
 }
 
 impl Cells {
-    /// The blocks of a cell that may hold points within `reach` of a query at least `apart` from the centroid: those
-    /// whose points are far enough from it.
-    fn reached(&self, cell: usize, apart: f32, reach: f32) -> usize {
+    /// The blocks of a cell that may hold points within a reach of queries, given lower bounds of their distances from the centroid, and the
+    /// reaches: those whose points are far enough from it for one of them.
+    fn reached<const Q: usize>(&self, cell: usize, apart: [f32; Q], reaches: [f32; Q]) -> Range<usize> {
         // Rounded down; radii are rounded up.
-        let least = (apart - reach).next_down();
-        let radii = &self.radii[self.firsts[cell]..self.firsts[cell + 1]];
-        // An infinite distance reaches nothing less than all. Counted: a search by halves would be mispredicted.
-        if !(apart.is_finite() && radii.last().is_some_and(|inmost| *inmost < least)) {
-            return radii.len();
+        let least = apart.into_iter().zip(reaches).map(|(apart, reach)| {
+            // An infinite distance reaches nothing less than all.
+            if apart.is_finite() { (apart - reach).next_down() } else { f32::NEG_INFINITY }
+        });
+        let least = least.fold(f32::INFINITY, f32::min);
+        let blocks = self.firsts[cell]..self.firsts[cell + 1];
+        let radii = &self.radii[blocks.clone()];
+        if radii.last().is_none_or(|inmost| *inmost >= least) {
+            return blocks;
         }
-        radii.iter().map(|radius| usize::from(*radius >= least)).sum()
+        // Counted: a search by halves would be mispredicted.
+        let reached: usize = radii.iter().map(|radius| usize::from(*radius >= least)).sum();
+        blocks.start..blocks.start + reached
     }
 }
 

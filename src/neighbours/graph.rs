@@ -20,6 +20,7 @@ use super::index::{
 };
 use super::nearest::Nearest;
 use crate::numerics::blocks::{Blocks, LANES, VACANT};
+use crate::numerics::pages::in_huge_pages;
 use crate::numerics::simd::{Kernel, prefetch, widest};
 use rows::{Lane, Rows};
 
@@ -80,6 +81,8 @@ pub struct Graph {
 /// The links of every node: a fixed number of slots, [`VACANT`] after the last.
 pub(super) struct Links {
     slots: usize,
+    /// Where the first node's begin: at a line of memory, so that sixteen links are one.
+    first: usize,
     nodes: Vec<u32>,
 }
 
@@ -218,12 +221,20 @@ impl NeighbourIndex for Graph {
 
 impl Links {
     fn new(nodes: usize, slots: usize) -> Self {
-        Self { slots, nodes: vec![VACANT; nodes * slots] }
+        let mut all = in_huge_pages::<u32>(nodes * slots + LANES);
+        let first = all.as_ptr().align_offset(LANES * size_of::<u32>()).min(LANES);
+        all.resize(first + nodes * slots, VACANT);
+        Self { slots, first, nodes: all }
     }
 
     #[inline(always)]
     fn of(&self, node: usize) -> &[u32] {
-        &self.nodes[node * self.slots..][..self.slots]
+        &self.nodes[self.first + node * self.slots..][..self.slots]
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, node: usize) {
+        self.of(node).iter().step_by(LANES).for_each(prefetch);
     }
 
     /// The links of a node without the empty slots.
@@ -233,7 +244,7 @@ impl Links {
     }
 
     fn set(&mut self, node: usize, links: &[u32]) {
-        let slots = &mut self.nodes[node * self.slots..][..self.slots];
+        let slots = &mut self.nodes[self.first + node * self.slots..][..self.slots];
         slots[..links.len()].copy_from_slice(links);
         slots[links.len()..].fill(VACANT);
     }
@@ -294,8 +305,21 @@ impl Kernel for Walk<'_> {
                 let mark = &mut seen[*node as usize];
                 if *mark != *search {
                     *mark = *search;
-                    rows.of(*node as usize).iter().for_each(prefetch);
+                    rows.prefetch(*node as usize);
                     fresh.push(*node);
+                }
+            }
+            // What the next step reads unless this one finds a nearer point, and the links of the one after.
+            let soon = not_followed(beam, next.wrapping_add(1));
+            if let Some(key) = beam.get(soon) {
+                for node in links.of(node_of(*key)) {
+                    if *node == VACANT {
+                        break;
+                    }
+                    rows.prefetch(*node as usize);
+                }
+                if let Some(key) = beam.get(not_followed(beam, soon + 1)) {
+                    links.prefetch(node_of(*key));
                 }
             }
             let mut nearest = usize::MAX;
@@ -306,6 +330,7 @@ impl Kernel for Walk<'_> {
                 if full && beam.last().is_some_and(|last| *last <= key) {
                     continue;
                 }
+                links.prefetch(node_of(key));
                 let place = beam.partition_point(|other| *other < key);
                 if full {
                     beam.pop();
@@ -313,15 +338,21 @@ impl Kernel for Walk<'_> {
                 beam.insert(place, key);
                 nearest = nearest.min(place);
             }
-            next = nearest.min(next.saturating_add(1));
-            while next < beam.len() && beam[next] & 1 == 1 {
-                next += 1;
-            }
+            next = not_followed(beam, nearest.min(next.saturating_add(1)));
             let Some(key) = beam.get_mut(next) else { return };
             *key |= 1;
             from = links.of(node_of(*key));
         }
     }
+}
+
+/// The first place from `at` on whose links were not followed, or one behind the beam.
+#[inline(always)]
+fn not_followed(beam: &[u64], mut at: usize) -> usize {
+    while at < beam.len() && beam[at] & 1 == 1 {
+        at += 1;
+    }
+    at
 }
 
 #[cfg(test)]

@@ -126,6 +126,30 @@ impl Nearest {
         }
     }
 
+    /// Offers the first `count` of sixteen points to the queries beside them, without a branch for each that is too far.
+    pub fn offer_some(
+        &mut self,
+        queries: &[u32; LANES],
+        distances: &[f32; LANES],
+        count: usize,
+        position: impl Fn(usize) -> u32,
+    ) {
+        let mut near = 0u32;
+        for lane in 0..LANES {
+            near |= u32::from(distances[lane] <= self.bars[queries[lane] as usize]) << lane;
+        }
+        near &= (1 << count) - 1;
+        while near != 0 {
+            let lane = near.trailing_zeros() as usize;
+            near &= near - 1;
+            let query = queries[lane] as usize;
+            let place = query * self.room + self.counts[query] as usize;
+            self.distances[place] = distances[lane];
+            self.positions[place] = position(lane);
+            self.appended(query, 1);
+        }
+    }
+
     /// Offers many points, whole blocks of them, to a query that has not been offered any.
     pub fn begin(&mut self, query: usize, distances: &[[f32; LANES]], positions: &[[u32; LANES]]) {
         let bound = near::bound(distances, self.wanted);
@@ -276,7 +300,7 @@ mod tests {
             all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let expected: Vec<u32> = all[..k].iter().map(|(_, at)| *at).collect();
 
-            let mut best = Nearest::new(2, k, Some(&[5, 5]));
+            let mut best = Nearest::new(3, k, Some(&[5, 5, 5]));
             for at in 0..2_000 {
                 best.offer(0, at, distance(at));
                 if at % 300 == 0 {
@@ -290,7 +314,15 @@ mod tests {
             let distances: Vec<[f32; LANES]> = positions.iter().map(|block| block.map(distance)).collect();
             best.begin(1, &distances, &positions);
             assert_eq!(best.settle(1), all[k - 1].0);
-            for query in 0..2 {
+            for (some, names) in distances.iter().zip(&positions) {
+                best.offer_some(&[2; LANES], some, 9, |lane| names[lane]);
+                let (mut some, mut names) = (*some, *names);
+                some.rotate_left(9);
+                names.rotate_left(9);
+                best.offer_some(&[2; LANES], &some, LANES - 9, |lane| names[lane]);
+            }
+            assert_eq!(best.settle(2), all[k - 1].0);
+            for query in 0..3 {
                 let found: Vec<u32> = best.sorted(query).iter().map(|key| *key as u32).collect();
                 assert_eq!(found, expected, "k = {k}, query {query}");
             }

@@ -122,10 +122,10 @@ pub(super) fn distances_to(
         // Pairs 0, 4, 8 and 12 in the first, 1, 5, 9 and 13 in the second, ...
         let mut fours = [_mm512_setzero_ps(); PIECE];
         for lane in 0..PIECE {
-            let mut four = _mm512_castps128_ps512(apart(pairs[lane], piece));
-            four = _mm512_insertf32x4::<1>(four, apart(pairs[lane + 4], piece));
-            four = _mm512_insertf32x4::<2>(four, apart(pairs[lane + 8], piece));
-            fours[lane] = _mm512_insertf32x4::<3>(four, apart(pairs[lane + 12], piece));
+            let [a, b, c, d] = [pairs[lane], pairs[lane + 4], pairs[lane + 8], pairs[lane + 12]];
+            let point = quarters([&a.0[piece], &b.0[piece], &c.0[piece], &d.0[piece]]);
+            let query = quarters([&a.1[piece], &b.1[piece], &c.1[piece], &d.1[piece]]);
+            fours[lane] = _mm512_sub_ps(point, query);
         }
         let [a, b, c, d] = fours;
         let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
@@ -147,12 +147,22 @@ pub(super) fn distances_to(
     out
 }
 
-/// The differences of a pair in a piece.
+/// Four pieces side by side, each put there as it is loaded: that takes no shuffle.
 #[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-fn apart((point, query): Pair, piece: usize) -> __m128 {
-    // SAFETY: four floats are read of each, which is what a piece is.
-    unsafe { _mm_sub_ps(_mm_loadu_ps(point[piece].as_ptr()), _mm_loadu_ps(query[piece].as_ptr())) }
+fn quarters(pieces: [&[f32; PIECE]; 4]) -> __m512 {
+    let [a, b, c, d] = [four(pieces[0]), four(pieces[1]), four(pieces[2]), four(pieces[3])];
+    let some = _mm512_castps128_ps512(a);
+    let some = _mm512_mask_broadcast_f32x4(some, 0x00f0, b);
+    let some = _mm512_mask_broadcast_f32x4(some, 0x0f00, c);
+    _mm512_mask_broadcast_f32x4(some, 0xf000, d)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn four(piece: &[f32; PIECE]) -> __m128 {
+    // SAFETY: four floats are read, which is what a piece is.
+    unsafe { _mm_loadu_ps(piece.as_ptr()) }
 }
 
 /// Up to sixteen values, zeros behind them.
@@ -169,39 +179,72 @@ fn load_some(values: &[f32]) -> __m512 {
     }
 }
 
-/// [`super::coarse::code`].
+/// Of up to four registers each the sum or the most of its lanes, side by side.
+#[inline]
 #[target_feature(enable = "avx512f,popcnt")]
-pub(super) fn code(query: &[f32], centre: &[f32], words: &mut [[i8; 4]]) -> Coded {
-    let sixteens = || query.chunks(LANES).zip(centre.chunks(LANES));
-    let mut most = _mm512_setzero_ps();
-    for (query, centre) in sixteens() {
-        most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_sub_ps(load_some(query), load_some(centre))));
+fn folded<const MOST: bool>([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+    let ab = joined::<MOST>(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let cd = joined::<MOST>(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    let (low, high) =
+        (_mm512_shuffle_ps::<0b01_00_01_00>(ab, cd), _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd));
+    let all = joined::<MOST>(low, high);
+    let all = joined::<MOST>(all, _mm512_shuffle_f32x4::<0b01_00_11_10>(all, all));
+    let all = joined::<MOST>(all, _mm512_shuffle_f32x4::<0b10_11_00_01>(all, all));
+    let mut lanes = [0.0; LANES];
+    store(all, &mut lanes);
+    [lanes[0], lanes[1], lanes[2], lanes[3]]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn joined<const MOST: bool>(a: __m512, b: __m512) -> __m512 {
+    if MOST { _mm512_max_ps(a, b) } else { _mm512_add_ps(a, b) }
+}
+
+/// [`super::coarse::code`], of up to four queries together.
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn code<const Q: usize>(
+    queries: [&[f32]; Q],
+    centre: &[f32],
+    words: [&mut [[i8; 4]]; Q],
+) -> [Coded; Q] {
+    let mut most = [_mm512_setzero_ps(); 4];
+    for q in 0..Q {
+        for (query, centre) in queries[q].chunks(LANES).zip(centre.chunks(LANES)) {
+            let apart = _mm512_abs_ps(_mm512_sub_ps(load_some(query), load_some(centre)));
+            most[q] = _mm512_max_ps(most[q], apart);
+        }
     }
-    let farthest = _mm512_reduce_max_ps(most);
-    let (step, inverse) = steps(farthest);
-    let (own, wide) = (_mm512_set1_ps(step), _mm512_set1_ps(inverse));
+    let farthest = folded::<true>(most);
     let (least, largest) = (_mm512_set1_epi32(-127), _mm512_set1_epi32(127));
     let (mut sums, mut squares, mut left) =
-        (_mm512_setzero_si512(), _mm512_setzero_ps(), _mm512_setzero_ps());
-    for ((query, centre), words) in sixteens().zip(words.as_chunks_mut::<4>().0) {
-        let apart = _mm512_sub_ps(load_some(query), load_some(centre));
-        let integers = _mm512_cvtps_epi32(_mm512_mul_ps(apart, wide));
-        let integers = _mm512_max_epi32(_mm512_min_epi32(integers, largest), least);
-        let stored = _mm512_mul_ps(_mm512_cvtepi32_ps(integers), own);
-        let rest = _mm512_sub_ps(apart, stored);
-        sums = _mm512_add_epi32(sums, integers);
-        squares = _mm512_fmadd_ps(stored, stored, squares);
-        left = _mm512_fmadd_ps(rest, rest, left);
-        // SAFETY: sixteen bytes are written to four words of four.
-        unsafe { _mm_storeu_si128(words.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers)) };
+        ([_mm512_setzero_ps(); 4], [_mm512_setzero_ps(); 4], [_mm512_setzero_ps(); 4]);
+    let mut coded = [Coded::default(); Q];
+    for q in 0..Q {
+        let (step, inverse) = steps(farthest[q]);
+        (coded[q].farthest, coded[q].step) = (farthest[q], step);
+        let (own, wide) = (_mm512_set1_ps(step), _mm512_set1_ps(inverse));
+        let sixteens = queries[q].chunks(LANES).zip(centre.chunks(LANES));
+        for ((query, centre), words) in sixteens.zip(words[q].as_chunks_mut::<4>().0) {
+            let apart = _mm512_sub_ps(load_some(query), load_some(centre));
+            let integers = _mm512_cvtps_epi32(_mm512_mul_ps(apart, wide));
+            let integers = _mm512_max_epi32(_mm512_min_epi32(integers, largest), least);
+            let values = _mm512_cvtepi32_ps(integers);
+            let stored = _mm512_mul_ps(values, own);
+            let rest = _mm512_sub_ps(apart, stored);
+            // Exact: thousands of integers of seven bits.
+            sums[q] = _mm512_add_ps(sums[q], values);
+            squares[q] = _mm512_fmadd_ps(stored, stored, squares[q]);
+            left[q] = _mm512_fmadd_ps(rest, rest, left[q]);
+            // SAFETY: sixteen bytes are written to four words of four.
+            unsafe { _mm_storeu_si128(words.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers)) };
+        }
     }
-    Coded {
-        farthest,
-        step,
-        sum: _mm512_reduce_add_epi32(sums),
-        square: _mm512_reduce_add_ps(squares),
-        left: _mm512_reduce_add_ps(left),
+    let (sums, squares, left) = (folded::<false>(sums), folded::<false>(squares), folded::<false>(left));
+    for q in 0..Q {
+        (coded[q].sum, coded[q].square, coded[q].left) = (sums[q] as i32, squares[q], left[q]);
     }
+    coded
 }
 
 /// [`Coarse`]'s hits.
@@ -344,9 +387,14 @@ pub(super) fn retain(values: &mut [[f32; LANES]], names: &mut [[u32; LANES]], ba
 #[target_feature(enable = "avx512f,popcnt")]
 pub(super) fn sort(values: &[u64], sorted: &mut [u64]) {
     let (eights, rest) = values.as_chunks::<8>();
+    // SAFETY: as many integers are read as there are.
+    let rest = unsafe {
+        _mm512_mask_loadu_epi64(_mm512_set1_epi64(-1), (1u8 << rest.len()) - 1, rest.as_ptr().cast())
+    };
     for &value in values {
         let wide = _mm512_set1_epi64(value as i64);
-        let mut smaller = rest.iter().filter(|other| **other < value).count() as u32;
+        // Nothing is more than what fills the rest.
+        let mut smaller = _mm512_cmplt_epu64_mask(rest, wide).count_ones();
         for eight in eights {
             // SAFETY: eight integers are read, which is what there is.
             let others = unsafe { _mm512_loadu_si512(eight.as_ptr().cast()) };

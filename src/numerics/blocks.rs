@@ -23,6 +23,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::near::plain_keep;
+use super::pages::filled;
 use super::simd::{InstructionSet, Kernel, dispatch, widest};
 use std::ops::Range;
 
@@ -73,7 +74,7 @@ impl Blocks {
     }
 
     fn vacant(slots: usize, dims: usize) -> Self {
-        Self { dims, slots, lanes: vec![Lane([f32::INFINITY; LANES]); slots.div_ceil(LANES) * dims] }
+        Self { dims, slots, lanes: filled(Lane([f32::INFINITY; LANES]), slots.div_ceil(LANES) * dims) }
     }
 
     fn put(&mut self, slot: usize, row: &[f32]) {

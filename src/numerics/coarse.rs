@@ -20,6 +20,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::blocks::{Blocks, LANES};
+use super::pages::filled;
 use super::simd::Vnni;
 use std::ops::Range;
 
@@ -106,7 +107,7 @@ impl Coarse {
             vnni,
             dims,
             words,
-            codes: vec![Word([[ZERO as u8; WORD]; LANES]); points.blocks() * words],
+            codes: filled(Word([[ZERO as u8; WORD]; LANES]), points.blocks() * words),
             // A vacant slot is beyond everything.
             squares: vec![[f32::INFINITY; LANES]; points.blocks()],
             groups: Vec::new(),
@@ -198,28 +199,35 @@ impl Coarse {
     ) -> [f32; Q] {
         let centre = &self.centres[group * self.stride..][..self.stride];
         let group = &self.groups[group];
-        let (mut farthest, mut left) = ([0.0; Q], [0.0f32; Q]);
-        for q in 0..Q {
-            let Asked { words, bias, scale, square, .. } = &mut asked[q];
-            words.resize(self.stride / WORD, [0; WORD]);
-            let coded = match self.vnni {
-                // SAFETY: this value exists only where the instructions do.
-                #[cfg(target_arch = "x86_64")]
-                Some(_) => unsafe { avx512::code(queries[q], centre, words) },
-                _ => code(queries[q], centre, words),
-            };
-            *bias = -ZERO * coded.sum;
-            *scale = 2.0 * coded.step * group.step;
-            (farthest[q], *square, left[q]) = (coded.farthest, coded.square, coded.left);
-        }
+        let words = self.stride / WORD;
+        let mut own = asked.iter_mut().map(|asked| {
+            asked.words.resize(words, [0; WORD]);
+            &mut asked.words[..]
+        });
+        let own: [&mut [[i8; WORD]]; Q] = std::array::from_fn(|_| own.next().expect("four at the most"));
+        let coded = match self.vnni {
+            // SAFETY: this value exists only where the instructions do.
+            #[cfg(target_arch = "x86_64")]
+            Some(_) => unsafe { avx512::code(queries, centre, own) },
+            _ => {
+                let mut pairs = queries.into_iter().zip(own);
+                std::array::from_fn(|_| {
+                    let (query, words) = pairs.next().expect("as many");
+                    code(query, centre, words)
+                })
+            }
+        };
         let dims = self.dims as f32;
         let (lost, least) = (dims * f32::EPSILON, dims * f32::MIN_POSITIVE);
         let mut apart = [0.0; Q];
         for q in 0..Q {
-            let error = left[q].sqrt() * self.rounding() + farthest[q] * lost;
-            apart[q] = (asked[q].square - least).max(0.0).sqrt() * (2.0 - self.rounding()) - error;
-            asked[q].error = error;
-            asked[q].limit = self.limit(group, &asked[q], thresholds[q]);
+            let Coded { farthest, step, sum, square, left } = coded[q];
+            let error = left.sqrt() * self.rounding() + farthest * lost;
+            apart[q] = (square - least).max(0.0).sqrt() * (2.0 - self.rounding()) - error;
+            let asked = &mut asked[q];
+            (asked.bias, asked.scale) = (-ZERO * sum, 2.0 * step * group.step);
+            (asked.square, asked.error) = (square, error);
+            asked.limit = self.limit(group, asked, thresholds[q]);
         }
         apart
     }
@@ -294,6 +302,7 @@ impl Coarse {
 }
 
 /// What became of a query that was put into integers.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Coded {
     /// The largest of the query's coordinates from the centre.
     pub(super) farthest: f32,

@@ -15,6 +15,7 @@ pub mod kmeans;
 pub mod logistic;
 pub mod near;
 pub mod newton;
+pub mod pages;
 pub mod pca;
 pub mod random;
 pub mod rows;

@@ -7,6 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::blocks::{Blocks, LANES};
+use super::pages::filled;
 use super::simd::{InstructionSet, prefetch};
 
 /// Dimensions that are put side by side together; rows are padded to whole ones.
@@ -28,7 +29,7 @@ impl Rows {
     /// The same points; vacant slots are infinitely far.
     pub fn of(points: &Blocks) -> Self {
         let (dims, pieces) = (points.dims(), points.dims().div_ceil(PIECE));
-        let mut values = vec![[0.0; PIECE]; points.slots() * pieces];
+        let mut values = filled([0.0; PIECE], points.slots() * pieces);
         for (slot, row) in values.chunks_exact_mut(pieces).enumerate() {
             points.copy_point(slot, &mut row.as_flattened_mut()[..dims]);
         }

@@ -11,7 +11,7 @@ pub fn instruction_set() -> &'static str {
     }
 }
 
-/// Proof that the machine has an instruction set: only `available` makes values other than `Portable`.
+/// Proof that the machine has an instruction set: only what detects it makes values other than `Portable`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InstructionSet {
     #[cfg(target_arch = "x86_64")]
@@ -22,22 +22,38 @@ pub(super) enum InstructionSet {
 }
 
 impl InstructionSet {
-    /// Best first. The detection is cached by the standard library.
+    /// All that this machine has, best first.
+    #[cfg(test)]
     pub(super) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let found = [
-            (std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("popcnt"))
-                .then_some(Self::Avx512),
-            (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
-                .then_some(Self::Avx2),
-        ];
+        let found = [Self::avx512(), Self::avx2()];
         #[cfg(not(target_arch = "x86_64"))]
         let found = [];
         found.into_iter().flatten().chain([Self::Portable])
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn avx512() -> Option<Self> {
+        (std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("popcnt"))
+            .then_some(Self::Avx512)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn avx2() -> Option<Self> {
+        (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"))
+            .then_some(Self::Avx2)
+    }
+
+    /// The best one: asked some ten times a lookup. The detection is cached by the standard library.
+    #[inline]
     pub(super) fn detect() -> Self {
-        Self::available().next().unwrap_or(Self::Portable)
+        #[cfg(target_arch = "x86_64")]
+        let found = Self::avx512().or_else(Self::avx2);
+        #[cfg(not(target_arch = "x86_64"))]
+        let found = None;
+        found.unwrap_or(Self::Portable)
     }
 }
 
@@ -77,7 +93,7 @@ pub(super) fn dispatch<K: Kernel>(set: InstructionSet, kernel: K) -> K::Output {
     }
     match set {
         // SAFETY: the kernels are safe code; the only demand is that the processor has the enabled
-        // instructions, and these two values exist only where `available` has detected them.
+        // instructions, and these two values exist only where they were detected.
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512 => unsafe { with_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]

@@ -24,6 +24,8 @@ pub struct Near<'a> {
     pub positions: &'a [u32],
     /// Their squared distances.
     pub squared: &'a [f32],
+    /// Which of the lists are asked of the next customer: they lie anywhere in the pool, so they are on their way meanwhile.
+    pub expected: &'a [u32],
 }
 
 /// What others say of a package for one customer, as signals: of neighbours, and of the affinities.
@@ -190,7 +192,10 @@ impl Board {
         similarities(neighbours.squared.iter().copied(), weights);
         let total: f64 = weights.iter().sum();
         if let Some(lists) = neighbours.lists {
+            let mut expected = neighbours.expected.iter();
             for (position, similarity) in neighbours.positions.iter().zip(weights) {
+                // One for one: a processor does not wait for more than some dozens at a time.
+                expected.next().inspect(|position| lists.expect(**position));
                 let weight = (*similarity / total) as f32;
                 let mut add = |package: u32| {
                     let [share, count] = &mut bought[package as usize];

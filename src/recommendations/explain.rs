@@ -78,7 +78,7 @@ pub fn explain(
     for number in 0..fitted.features.parts.len() {
         visitor.part(number, |group| -> Result<(), RecommendationError> {
             let Some(at) = (0..group.len()).find(|at| group.id(*at) == id) else { return Ok(()) };
-            let near = group.near(at);
+            let near = group.near(at, None);
             let subject = group.subject(at);
             let mut all: Vec<Candidate> = Vec::new();
             stage.ranker.rank(&subject, near, stage.packages, &mut desk.board, &mut all);

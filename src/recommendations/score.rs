@@ -334,7 +334,7 @@ mod tests {
         let mut board = Board::new(4);
         let own = [bought(3, 3.0)];
         let lists = lists(4, &[&[2], &[2, 1]]);
-        let near = Near { lists: Some(&lists), positions: &[0, 1], squared: &[4.0, 4.0] };
+        let near = Near { lists: Some(&lists), positions: &[0, 1], squared: &[4.0, 4.0], expected: &[] };
         let mut out = Vec::new();
         // Twice: nothing of the first customer may be left on the board.
         ranker.rank(&subject(&[bought(1, 9.0)]), near, 4, &mut board, &mut out);
@@ -361,7 +361,7 @@ mod tests {
         let ranker = Ranker::new(&facts, &affinities, &model, preferences, 1);
         let mut board = Board::new(6);
         let lists = lists(6, &[&[2, 5], &[0]]);
-        let near = Near { lists: Some(&lists), positions: &[0, 1], squared: &[1.0, 2.0] };
+        let near = Near { lists: Some(&lists), positions: &[0, 1], squared: &[1.0, 2.0], expected: &[] };
         let own = [bought(0, 2.0), bought(4, 1.0)];
         let (mut out, mut scores) = (Vec::new(), vec![0.0; 6]);
         ranker.scores(&subject(&own), near, &mut board, &mut scores);

@@ -101,7 +101,7 @@ struct PairColumns {
 #[derive(Default)]
 struct Ranked {
     candidates: Vec<Candidate>,
-    /// The first rule that refuses each of them.
+    /// The first rule of the policy file that refuses each of them; none without policies.
     verdicts: Vec<Rule>,
     /// The first so many are pinned.
     pinned: usize,
@@ -196,7 +196,12 @@ impl Stage<'_> {
         let one = Few::of(group, at..at + 1, &self.customers(group)?);
         let mut ranked = [Ranked { candidates: ranking.to_vec(), ..Ranked::default() }];
         self.judge(&one, &[0], &mut ranked, desk)?;
-        Ok(ranked[0].verdicts.get(place).copied().unwrap_or(STANDS))
+        let subject = group.subject(at);
+        Ok(if place < ranking.len() {
+            self.refuses(&subject, self.facts(&subject), &ranked[0], place)
+        } else {
+            STANDS
+        })
     }
 
     /// Decides on every customer of the group and hands each decision to `each`.
@@ -271,12 +276,9 @@ impl Stage<'_> {
     ) {
         let Few { group, range, .. } = some;
         for (turn, own) in of.iter().enumerate() {
-            // On its way while this one is ranked.
-            if let Some(next) = of.get(turn + 1) {
-                group.expect_near(range.start + next);
-            }
             let at = range.start + own;
-            self.rank_one(group, at, group.near(at), most, pins, board, &mut ranked[*own]);
+            let near = group.near(at, of.get(turn + 1).map(|next| range.start + next));
+            self.rank_one(group, at, near, most, pins, board, &mut ranked[*own]);
         }
     }
 
@@ -307,7 +309,7 @@ impl Stage<'_> {
         *complete = most == self.packages;
     }
 
-    /// Finds the first rule that refuses each candidate of some of the customers.
+    /// Finds the first rule of the policy file that refuses each candidate of some of the customers.
     fn judge(
         &self,
         some: &Few,
@@ -315,58 +317,63 @@ impl Stage<'_> {
         ranked: &mut [Ranked],
         desk: &mut Desk,
     ) -> Result<(), RecommendationError> {
-        let subject = |at: usize| some.group.subject(some.range.start + at);
-        desk.verdicts.clear();
         if self.policies.is_empty() {
-            let pairs = of.iter().map(|at| ranked[*at].candidates.len()).sum();
-            desk.verdicts.resize(pairs, STANDS);
-        } else {
-            desk.columns.clear();
-            for at in of {
-                let subject = subject(*at);
-                for (rank, candidate) in ranked[*at].candidates.iter().enumerate() {
-                    desk.columns.push(*at, rank, candidate, &subject, &self.prices);
-                }
-            }
-            let pairs = desk.columns.pairs();
-            self.policies.judge(&some.customers, some.ids.as_ref(), &pairs, &mut desk.verdicts)?;
+            return Ok(());
         }
-        let mut of_policies = desk.verdicts.iter();
+        desk.columns.clear();
         for at in of {
-            let subject = subject(*at);
-            let is_asked = self.rules.ask_for_prices() && !subject.ln_usual.is_nan();
-            let usual_price = if is_asked { f64::from(subject.ln_usual).exp() } else { 0.0 };
-            let facts = CustomerFacts { usual_price };
-            let Ranked { candidates, verdicts, pinned, .. } = &mut ranked[*at];
+            let subject = some.group.subject(some.range.start + at);
+            for (rank, candidate) in ranked[*at].candidates.iter().enumerate() {
+                desk.columns.push(*at, rank, candidate, &subject, &self.prices);
+            }
+        }
+        let pairs = desk.columns.pairs();
+        self.policies.judge(&some.customers, some.ids.as_ref(), &pairs, &mut desk.verdicts)?;
+        let mut found = desk.verdicts.iter();
+        for at in of {
+            let Ranked { candidates, verdicts, .. } = &mut ranked[*at];
             verdicts.clear();
-            verdicts.extend(candidates.iter().enumerate().zip(&mut of_policies).map(
-                |((rank, candidate), verdict)| {
-                    let last = candidate.bought.map(|at| subject.bought[at as usize].last_day);
-                    let of_policy = match *verdict {
-                        STANDS => STANDS,
-                        rule if rank < *pinned && !self.policies.refuses_pin(rule) => STANDS,
-                        rule => rule + BUILT_IN,
-                    };
-                    let built_in = self.rules.excluded(candidate.package, facts, last);
-                    built_in.map_or(of_policy, |rule| rule as Rule)
-                },
-            ));
+            verdicts.extend(found.by_ref().take(candidates.len()));
         }
         Ok(())
     }
 
+    /// What rules of the configuration need to know of a customer.
+    fn facts(&self, subject: &Subject) -> CustomerFacts {
+        let is_asked = self.rules.ask_for_prices() && !subject.ln_usual.is_nan();
+        CustomerFacts { usual_price: if is_asked { f64::from(subject.ln_usual).exp() } else { 0.0 } }
+    }
+
+    /// The first rule that refuses the candidate at a place of a ranking.
+    fn refuses(&self, subject: &Subject, customer: CustomerFacts, ranked: &Ranked, place: usize) -> Rule {
+        let candidate = &ranked.candidates[place];
+        let last = candidate.bought.map(|at| subject.bought[at as usize].last_day);
+        if let Some(rule) = self.rules.excluded(candidate.package, customer, last) {
+            return rule as Rule;
+        }
+        match ranked.verdicts.get(place).copied().unwrap_or(STANDS) {
+            STANDS => STANDS,
+            rule if place < ranked.pinned && !self.policies.refuses_pin(rule) => STANDS,
+            rule => rule + BUILT_IN,
+        }
+    }
+
     /// Chooses offers; whether as many as wanted were found.
     fn walk(&self, some: &Few, at: usize, ranked: &mut Ranked, most_offers: usize) -> bool {
-        let Ranked { candidates, verdicts, pinned, walk, .. } = ranked;
-        walk.down(candidates, most_offers, self.mix, *pinned, |position, chosen| match verdicts[position] {
-            STANDS => {
-                let package = candidates[position].package;
-                let other = chosen
-                    .iter()
-                    .find_map(|known| self.policies.together(package, candidates[*known].package));
-                other.map_or(STANDS, |rule| rule + BUILT_IN)
+        let subject = some.group.subject(some.range.start + at);
+        let customer = self.facts(&subject);
+        let mut walk = std::mem::take(&mut ranked.walk);
+        let candidates = &ranked.candidates;
+        walk.down(candidates, most_offers, self.mix, ranked.pinned, |place, chosen| {
+            match self.refuses(&subject, customer, ranked, place) {
+                STANDS => {
+                    let package = candidates[place].package;
+                    let mut others = chosen.iter().map(|known| candidates[*known].package);
+                    let other = others.find_map(|other| self.policies.together(package, other));
+                    other.map_or(STANDS, |rule| rule + BUILT_IN)
+                }
+                rule => rule,
             }
-            rule => rule,
         });
         let found = walk.chosen.len() >= most_offers;
         // Before the caps: what the first pass counted is what the second one chooses from.
@@ -377,8 +384,9 @@ impl Stage<'_> {
         }
         if let Some(caps) = &self.caps {
             let (part, row) = (some.group.number, some.group.row(some.range.start + at));
-            caps.apply(candidates, *pinned, part, row, self.top, BUILT_IN, walk);
+            caps.apply(candidates, ranked.pinned, part, row, self.top, BUILT_IN, &mut walk);
         }
+        ranked.walk = walk;
         found
     }
 

@@ -102,7 +102,7 @@ pub fn collect(
                         let id = group.id(*at);
                         let Some(truth) = truths.get(id.as_bytes()) else { continue };
                         let subject = super::signals::Subject { today: day, ..group.subject(*at) };
-                        ranker.rank(&subject, group.near(*at), EXPLORED, &mut board, &mut candidates);
+                        ranker.rank(&subject, group.near(*at, None), EXPLORED, &mut board, &mut candidates);
                         lessons.add(&ranker, &subject, &candidates, truth);
                     }
                 }

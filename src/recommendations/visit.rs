@@ -248,20 +248,12 @@ impl Group<'_> {
         Some((&self.fitted.neighbourhood.as_ref()?.pools[pool], positions, squared))
     }
 
-    /// The same with what they bought.
-    pub fn near(&self, at: usize) -> Near<'_> {
-        self.nearest(at).map_or_else(Near::default, |(pool, positions, squared)| Near {
-            lists: Some(&pool.packages),
-            positions,
-            squared,
-        })
-    }
-
-    /// Asks for what a customer's neighbours bought: it lies anywhere in the pool.
-    pub fn expect_near(&self, at: usize) {
-        if let Some((pool, positions, _)) = self.nearest(at) {
-            positions.iter().for_each(|position| pool.packages.expect(*position));
-        }
+    /// The same with what they bought, and whose lists the customer after this one will ask for.
+    pub fn near(&self, at: usize, next: Option<usize>) -> Near<'_> {
+        let Some((pool, positions, squared)) = self.nearest(at) else { return Near::default() };
+        let next = next.and_then(|next| self.nearest(next)).filter(|(other, ..)| std::ptr::eq(*other, pool));
+        let expected = next.map_or(&[][..], |(_, positions, _)| positions);
+        Near { lists: Some(&pool.packages), positions, squared, expected }
     }
 
     fn collect_bought(&mut self) {

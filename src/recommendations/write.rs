@@ -194,6 +194,8 @@ struct Reasons {
     others: HashMap<Reason, i32, FixedState>,
     texts: Texts,
     text: String,
+    /// Those that are pushed next, each with its word.
+    next: Vec<(Reason, Option<i64>)>,
 }
 
 impl Default for Reasons {
@@ -205,30 +207,45 @@ impl Default for Reasons {
             others: HashMap::default(),
             texts: Texts::default(),
             text: String::new(),
+            next: Vec::new(),
         }
     }
 }
 
 impl Reasons {
-    fn push<'a>(&mut self, reason: Reason, name: impl Fn(u32) -> &'a str) {
-        let Self { keys, words, of_words, others, texts, text } = self;
-        let next = (of_words.len() + others.len()) as i32;
-        let tell = || {
-            reason.write(text, name);
-            texts.push(text);
-            next
-        };
-        let number = match reason.packed() {
-            Some(word) => {
-                let word = words.index_of(word.cast_signed()) as usize;
-                if word == of_words.len() {
-                    of_words.push(tell());
+    /// Takes reasons that [`Reasons::push`] is called for soon, and asks for where they would stand: each is a miss of the cache.
+    fn expect(&mut self, reasons: impl Iterator<Item = Reason>) {
+        self.next.clear();
+        self.next.extend(reasons.map(|reason| (reason, reason.packed().map(u64::cast_signed))));
+        self.next.iter().filter_map(|(_, word)| *word).for_each(|word| self.words.expect(word));
+    }
+
+    /// The same once more, when what was asked for has come: where the words are that stand there.
+    fn expect_words(&self) {
+        self.next.iter().filter_map(|(_, word)| *word).for_each(|word| self.words.expect_entry(word));
+    }
+
+    /// Appends the expected reasons.
+    fn push<'a>(&mut self, name: impl Fn(u32) -> &'a str) {
+        let Self { keys, words, of_words, others, texts, text, next } = self;
+        for (reason, word) in next.drain(..) {
+            let number = (of_words.len() + others.len()) as i32;
+            let mut tell = || {
+                reason.write(text, &name);
+                texts.push(text);
+                number
+            };
+            keys.push(match word {
+                Some(word) => {
+                    let word = words.index_of(word) as usize;
+                    if word == of_words.len() {
+                        of_words.push(tell());
+                    }
+                    of_words[word]
                 }
-                of_words[word]
-            }
-            None => *others.entry(reason).or_insert_with(tell),
-        };
-        keys.push(number);
+                None => *others.entry(reason).or_insert_with(tell),
+            });
+        }
     }
 
     /// The words, by number.
@@ -292,6 +309,8 @@ impl<'a> OfferWriter<'a> {
         self.ids.get_or_insert_with(|| ids.clone());
         let (rows, codes) = (&mut self.rows, self.codes);
         let each = || offers.iter();
+        let ln_price = |offer: &Row| codes.ln_prices[offer.candidate.package as usize];
+        rows.reasons.expect(each().map(|offer| Reason::of(offer, ln_price(offer))));
         rows.customers.extend(each().map(|_| customer as u32));
         rows.ranks.extend(each().map(|offer| offer.rank as i64 + 1));
         rows.packages.extend(each().map(|offer| offer.candidate.package as i32));
@@ -310,6 +329,7 @@ impl<'a> OfferWriter<'a> {
         rows.sources.extend(each().map(|offer| offer.source as i32));
         rows.neighbours.extend(each().map(|offer| i64::from(offer.candidate.neighbours)));
         rows.consulted.extend(each().map(|offer| offer.consulted as i64));
+        rows.reasons.expect_words();
         let steps = |value: f64| rounded(value / FACTOR_STEP);
         let sums = &mut rows.sums;
         sums.clear();
@@ -323,10 +343,7 @@ impl<'a> OfferWriter<'a> {
             }));
         }
         rows.utilities.extend(sums.iter().map(|sum| sum * FACTOR_STEP));
-        let name = |package: u32| codes.texts[package as usize].as_str();
-        for offer in offers {
-            rows.reasons.push(Reason::of(offer, codes.ln_prices[offer.candidate.package as usize]), name);
-        }
+        rows.reasons.push(|package| codes.texts[package as usize].as_str());
         if rows.ranks.len() >= BATCH {
             self.flush_offers()?;
         }

@@ -4,6 +4,8 @@
 //! text. Any other text keeps eight bytes after the prefix that a sample of the ids shares, and the
 //! text itself travels beside the key.
 
+use std::ops::Range;
+
 /// How ids become keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyKind {
@@ -33,13 +35,33 @@ pub fn pack(id: &[u8]) -> Option<u64> {
     }
     let mut padded = [b'0'; 16];
     padded[..id.len()].copy_from_slice(id);
+    pack_padded(padded, id.len())
+}
+
+/// The same of the bytes of a range. Where sixteen bytes follow its start, they are read at once and what is not of the id is
+/// masked, instead of a copy whose length is not known beforehand.
+pub fn pack_within(bytes: &[u8], range: Range<usize>) -> Option<u64> {
+    let length = range.len();
+    let Some(sixteen) = bytes.get(range.start..).and_then(|rest| rest.first_chunk::<16>()) else {
+        return pack(&bytes[range]);
+    };
+    if length == 0 || length > 16 {
+        return None;
+    }
+    let own = u128::MAX << (8 * (16 - length));
+    let zeros = u128::from_be_bytes([b'0'; 16]);
+    pack_padded((u128::from_be_bytes(*sixteen) & own | zeros & !own).to_be_bytes(), length)
+}
+
+/// The key of the first `length` of the characters, 1 to 16; zeros follow them.
+fn pack_padded(padded: [u8; 16], length: usize) -> Option<u64> {
+    let unused = 4 * (16 - length) as u32;
     let (halves, _) = padded.as_chunks::<8>();
     if let (Some(high), Some(low)) = (eight_digits(halves[0]), eight_digits(halves[1])) {
-        let unused = 4 * (16 - id.len()) as u32;
         return Some((high << 32 | low) >> unused << unused);
     }
     let mut key = 0u64;
-    for byte in id {
+    for byte in &padded[..length] {
         let code = match byte {
             b'+' => 1,
             b'-' => 2,
@@ -48,7 +70,7 @@ pub fn pack(id: &[u8]) -> Option<u64> {
         };
         key = key << 4 | code;
     }
-    Some(key << (4 * (16 - id.len())))
+    Some(key << unused)
 }
 
 /// The codes of eight digits, all at once; None if there is anything else among them. Most ids are digits, and an id is
@@ -71,14 +93,33 @@ fn eight_digits(text: [u8; 8]) -> Option<u64> {
 pub fn unpack(key: u64, out: &mut String) {
     /// By code; no id has the first and the last three.
     const CHARACTERS: &[u8; 16] = b"0+-0123456789000";
+    let length = 16 - key.trailing_zeros() as usize / 4;
     let mut text = [0u8; 16];
-    let (mut rest, mut length) = (key, 0);
-    while rest != 0 {
-        text[length] = CHARACTERS[(rest >> 60) as usize];
-        length += 1;
-        rest <<= 4;
+    match digits(key, length) {
+        Some(digits) => text = digits,
+        None => {
+            for (place, character) in text[..length].iter_mut().enumerate() {
+                *character = CHARACTERS[(key >> (60 - 4 * place)) as usize & 15];
+            }
+        }
     }
     out.push_str(std::str::from_utf8(&text[..length]).unwrap_or_default());
+}
+
+/// The characters behind `length` codes, all at once, if all are digits; anything behind them.
+fn digits(key: u64, length: usize) -> Option<[u8; 16]> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let spread = |half: u64| {
+        let fours = (half | half << 16) & 0x0000_ffff_0000_ffff;
+        let pairs = (fours | fours << 8) & 0x00ff_00ff_00ff_00ff;
+        (pairs | pairs << 4) & (0x0f * EACH)
+    };
+    let codes = u128::from(spread(key >> 32)) << 64 | u128::from(spread(key & 0xffff_ffff));
+    let each = u128::from(EACH) << 64 | u128::from(EACH);
+    // The upper bit of each code that is a digit's, three or more.
+    let found = (codes + 0x7d * each) & (0x80 * each);
+    let wanted = (0x80 * each).unbounded_shl(8 * (16 - length) as u32);
+    (found & wanted == wanted).then(|| (codes + u128::from(b'0' - 3) * each).to_be_bytes())
 }
 
 /// The key of any text: 0 before the prefix, the largest after it, else the next eight bytes.
@@ -124,6 +165,13 @@ mod tests {
             let mut text = String::new();
             unpack(ka, &mut text);
             prop_assert_eq!(text, a);
+        }
+
+        #[test]
+        fn keys_of_a_range_are_those_of_its_text(before in "[0-9]{0,20}", id in "[0-9+ é-]{0,18}", after in "[0-9]{0,20}") {
+            let all = format!("{before}{id}{after}");
+            let range = before.len()..before.len() + id.len();
+            prop_assert_eq!(pack_within(all.as_bytes(), range), pack(id.as_bytes()));
         }
 
         #[test]

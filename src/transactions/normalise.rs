@@ -2,6 +2,7 @@
 
 mod columns;
 mod counts;
+mod plain;
 
 pub use counts::{Counts, Reason, last_day};
 
@@ -95,6 +96,17 @@ enum Customers {
     Texts(TextColumn),
 }
 
+/// The columns of a batch.
+struct Columns {
+    customers: Customers,
+    packages: TextColumn,
+    times: Times,
+    channels: Option<TextColumn>,
+    amounts: Option<Numbers>,
+    quantities: Option<Numbers>,
+    transactions: Option<TextColumn>,
+}
+
 impl<'a> Normaliser<'a> {
     pub fn new(rules: &'a Rules) -> Self {
         Self {
@@ -113,17 +125,40 @@ impl<'a> Normaliser<'a> {
     /// Normalises a batch into `self.rows` (cleared first); rejected rows go to `rejected`.
     pub fn normalise(&mut self, batch: &Batch, rejected: &mut Rejected) -> Result<(), BatchFailure> {
         self.rows.clear();
-        let rules = self.rules;
+        let columns = self.columns(batch)?;
+        self.counts.rows += batch.rows as u64;
+        if batch.forgotten.is_empty() && self.all_plain(&columns, batch.rows) {
+            return Ok(());
+        }
+        let mut forgotten = batch.forgotten.iter().peekable();
+        for row in 0..batch.rows {
+            if forgotten.next_if(|next| **next == row).is_some() {
+                self.counts.forgotten += 1;
+                continue;
+            }
+            match self.row(row, &columns) {
+                Ok(Checked::Good(good)) => self.push(&good, &columns, row)?,
+                Ok(Checked::DroppedReturn) => self.counts.returns_dropped += 1,
+                Err(reason) => {
+                    self.counts.rejected[reason as usize] += 1;
+                    rejected.push(row, reason, batch).map_err(BatchFailure::Input)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of a batch, the seconds of its times, and no codes of its texts yet.
+    fn columns(&mut self, batch: &Batch) -> Result<Columns, InputError> {
         let needed = |role: Role| batch.column(role).ok_or_else(InputError::lost_column);
         let customers = needed(Role::Customer)?;
-        let customers = match rules.keys {
+        let customers = match self.rules.keys {
             KeyKind::Integer => {
                 let cast = cast(customers, &DataType::Int64).map_err(InputError::batch)?;
                 Customers::Integers(cast.as_primitive::<Int64Type>().clone())
             }
             _ => Customers::Texts(TextColumn::new(customers).map_err(InputError::batch)?),
         };
-        let packages = TextColumn::new(needed(Role::Package)?).map_err(InputError::batch)?;
         let times = needed(Role::Time)?;
         let times = match times.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
@@ -139,52 +174,20 @@ impl<'a> Normaliser<'a> {
         let text = |role: Role| -> Result<Option<TextColumn>, InputError> {
             batch.column(role).map(TextColumn::new).transpose().map_err(InputError::batch)
         };
-        let channels = text(Role::Channel)?;
-        let transactions = text(Role::Transaction)?;
-        let amounts = batch.column(Role::Amount).map(Numbers::new).transpose()?;
-        let quantities = batch.column(Role::Quantity).map(Numbers::new).transpose()?;
-
-        self.counts.rows += batch.rows as u64;
-        let mut forgotten = batch.forgotten.iter().peekable();
-        for row in 0..batch.rows {
-            if forgotten.next_if(|next| **next == row).is_some() {
-                self.counts.forgotten += 1;
-                continue;
-            }
-            let checked = self.row(
-                row,
-                &customers,
-                &packages,
-                &times,
-                channels.as_ref(),
-                amounts.as_ref(),
-                quantities.as_ref(),
-            );
-            match checked {
-                Ok(Checked::Good(good)) => {
-                    self.push(&good, &customers, row, transactions.as_ref())?;
-                }
-                Ok(Checked::DroppedReturn) => self.counts.returns_dropped += 1,
-                Err(reason) => {
-                    self.counts.rejected[reason as usize] += 1;
-                    rejected.push(row, reason, batch).map_err(BatchFailure::Input)?;
-                }
-            }
-        }
-        Ok(())
+        Ok(Columns {
+            customers,
+            packages: TextColumn::new(needed(Role::Package)?).map_err(InputError::batch)?,
+            times,
+            channels: text(Role::Channel)?,
+            transactions: text(Role::Transaction)?,
+            amounts: batch.column(Role::Amount).map(Numbers::new).transpose()?,
+            quantities: batch.column(Role::Quantity).map(Numbers::new).transpose()?,
+        })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one argument a column of the batch")]
-    fn row(
-        &mut self,
-        row: usize,
-        customers: &Customers,
-        packages: &TextColumn,
-        times: &Times,
-        channels: Option<&TextColumn>,
-        amounts: Option<&Numbers>,
-        quantities: Option<&Numbers>,
-    ) -> Result<Checked, Reason> {
+    /// Checks a row and works out what it is kept as.
+    fn row(&mut self, row: usize, columns: &Columns) -> Result<Checked, Reason> {
+        let Columns { customers, packages, times, channels, amounts, quantities, .. } = columns;
         let rules = self.rules;
         match customers {
             Customers::Integers(ids) if ids.is_null(row) => return Err(Reason::NoCustomer),
@@ -211,7 +214,7 @@ impl<'a> Normaliser<'a> {
         if rules.as_of_end.is_some_and(|end| seconds > end) {
             return Err(Reason::FutureTime);
         }
-        let quantity = match quantities.map(|numbers| numbers.get(row)) {
+        let quantity = match quantities.as_ref().map(|numbers| numbers.get(row)) {
             None => 1.0,
             Some(None) if rules.contract.needs_quantity => return Err(Reason::NoQuantity),
             Some(None) => {
@@ -221,7 +224,7 @@ impl<'a> Normaliser<'a> {
             Some(Some(quantity)) if quantity.abs() <= 1e9 => quantity,
             Some(Some(_)) => return Err(Reason::AbsurdQuantity),
         };
-        let amount = self.amount(row, package, quantity, amounts)?;
+        let amount = self.amount(row, package, quantity, amounts.as_ref())?;
         let is_return = amount < 0 || quantity < 0.0;
         if is_return {
             match rules.returns {
@@ -231,7 +234,7 @@ impl<'a> Normaliser<'a> {
             }
         }
         let (seen, cache) = (&mut self.channel_codes, &mut self.channel_cache);
-        let channel = match channels.map(|texts| look_up(texts, row, seen, cache, &rules.channels)) {
+        let channel = match channels.as_ref().map(|texts| look_up(texts, row, seen, cache, &rules.channels)) {
             None => NO_CHANNEL,
             Some(Looked::Nothing) if rules.contract.needs_channel => return Err(Reason::NoChannel),
             Some(Looked::Nothing) => {
@@ -296,15 +299,9 @@ impl<'a> Normaliser<'a> {
         }
     }
 
-    fn push(
-        &mut self,
-        good: &GoodRow,
-        customers: &Customers,
-        row: usize,
-        transactions: Option<&TextColumn>,
-    ) -> Result<(), BatchFailure> {
+    fn push(&mut self, good: &GoodRow, columns: &Columns, row: usize) -> Result<(), BatchFailure> {
         let layout = self.rules.layout;
-        let key = match (customers, &self.rules.keys) {
+        let key = match (&columns.customers, &self.rules.keys) {
             (Customers::Integers(ids), _) => keys::integer_key(ids.value(row)),
             (Customers::Texts(ids), KeyKind::Text { prefix }) => {
                 let id = trimmed(ids.get(row).unwrap_or_default()).as_bytes();
@@ -326,7 +323,7 @@ impl<'a> Normaliser<'a> {
             self.rows.quantities.push(good.quantity);
         }
         if layout.transactions {
-            let id = transactions.and_then(|ids| ids.get(row)).unwrap_or_default();
+            let id = columns.transactions.as_ref().and_then(|ids| ids.get(row)).unwrap_or_default();
             // 0 stands for "no id", which never repeats.
             let hash = if id.is_empty() { 0 } else { hash_bytes(id.as_bytes(), 0).max(1) };
             self.rows.transactions.push(hash);

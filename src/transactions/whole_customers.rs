@@ -59,6 +59,8 @@ impl Cleaned {
 pub struct Cleaner {
     order: RowOrder,
     timed: Vec<u64>,
+    /// Of each customer, whether nothing needs to be asked of its rows: no two are of one time, and none is too late.
+    plain: Vec<bool>,
 }
 
 impl WholeCustomers {
@@ -150,10 +152,19 @@ impl Cleaner {
         let mut customer_rows: Vec<u32> = Vec::new();
         let mut seen_transactions: std::collections::HashSet<u64> = std::collections::HashSet::new();
         let (mut start, mut kept) = (0, 0);
-        for end in &self.order.ends {
+        for (end, is_plain) in self.order.ends.iter().zip(&self.plain) {
             let own = start..*end as usize;
             start = own.end;
             let first_kept = kept;
+            if *is_plain {
+                if own.start != kept {
+                    self.order.rows.copy_within(own.clone(), kept);
+                }
+                kept += own.len();
+                whole.customers.resize(kept, customer_rows.len() as i32);
+                customer_rows.push(self.order.rows[first_kept]);
+                continue;
+            }
             let mut previous: Option<usize> = None;
             seen_transactions.clear();
             for at in own {
@@ -214,11 +225,14 @@ impl Cleaner {
                 })
                 .then_with(|| rows.transactions.get(a).cmp(&rows.transactions.get(b)))
         };
+        let is_in_time = |second: u32| i64::from(second) <= transactions.as_of_end;
+        self.plain.clear();
         let mut start = 0;
         for end in &self.order.ends {
             let own = &mut self.order.rows[start..*end as usize];
             start = *end as usize;
-            if own.len() == 1 {
+            if let [only] = own {
+                self.plain.push(is_in_time(rows.seconds[*only as usize]));
                 continue;
             }
             // Time and row in one word: most rows are told apart without a look at anything else.
@@ -226,11 +240,14 @@ impl Cleaner {
             self.timed
                 .extend(own.iter().map(|row| u64::from(rows.seconds[*row as usize]) << 32 | u64::from(*row)));
             self.timed.sort_unstable();
-            for same in self.timed.chunk_by_mut(|a, b| a >> 32 == b >> 32) {
-                if same.len() > 1 {
+            let has_same = self.timed.windows(2).any(|two| two[0] >> 32 == two[1] >> 32);
+            if has_same {
+                for same in self.timed.chunk_by_mut(|a, b| a >> 32 == b >> 32) {
                     same.sort_unstable_by(of_one_time);
                 }
             }
+            let last = self.timed.last().map_or(0, |word| (word >> 32) as u32);
+            self.plain.push(!has_same && rows.transactions.is_empty() && is_in_time(last));
             for (row, word) in own.iter_mut().zip(&self.timed) {
                 *row = *word as u32;
             }

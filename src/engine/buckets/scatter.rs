@@ -13,7 +13,21 @@ pub struct Scatterer<'a> {
     of_row: Vec<u16>,
     positions: Vec<u32>,
     starts: Vec<u32>,
+    ranges: Ranges<'a>,
 }
+
+/// Where keys belong. A search among hundreds of splitters is a third of handing a row over, and a look into a table leaves few of
+/// them to search.
+struct Ranges<'a> {
+    splitters: &'a [u64],
+    /// Distance of keys to the first splitter, less this many bits, are cells of the table.
+    shift: u32,
+    /// Splitters up to where each cell begins; behind the last cell all of them.
+    firsts: Vec<u16>,
+}
+
+/// Bits of the cells' numbers.
+const CELL_BITS: u32 = 12;
 
 impl<'a> Scatterer<'a> {
     pub(super) fn new(buckets: &'a Buckets) -> Self {
@@ -22,19 +36,19 @@ impl<'a> Scatterer<'a> {
             positions: Vec::new(),
             of_row: Vec::new(),
             starts: vec![0; buckets.count() + 1],
+            ranges: Ranges::new(&buckets.splitters),
             buckets,
         }
     }
 
     /// Hands over every row of a batch (fewer than 2³² rows).
     pub fn scatter(&mut self, batch: &Rows) -> Result<(), BucketError> {
-        let splitters = &self.buckets.splitters;
         let text_starts = batch.text_starts();
         // Counting sort of row positions by bucket, then one gather a bucket and column.
         self.starts.fill(0);
         self.of_row.clear();
         for key in &batch.keys {
-            let bucket = splitters.partition_point(|splitter| splitter <= key);
+            let bucket = self.ranges.bucket(*key);
             self.of_row.push(bucket as u16);
             self.starts[bucket + 1] += 1;
         }
@@ -70,5 +84,49 @@ impl<'a> Scatterer<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl<'a> Ranges<'a> {
+    /// `splitters`: ascending.
+    fn new(splitters: &'a [u64]) -> Self {
+        let (low, high) = (splitters.first().copied().unwrap_or(0), splitters.last().copied().unwrap_or(0));
+        let shift = (u64::BITS - (high - low).leading_zeros()).saturating_sub(CELL_BITS);
+        let cells = ((high - low) >> shift) + 1;
+        let first =
+            |cell: u64| splitters.partition_point(|splitter| *splitter <= low + (cell << shift)) as u16;
+        let firsts = (0..cells).map(first).chain([splitters.len() as u16]).collect();
+        Self { splitters, shift, firsts }
+    }
+
+    /// The number of splitters up to the key.
+    fn bucket(&self, key: u64) -> usize {
+        let Some(distance) = self.splitters.first().and_then(|low| key.checked_sub(*low)) else { return 0 };
+        let cell = ((distance >> self.shift) as usize).min(self.firsts.len() - 2);
+        let (first, last) = (self.firsts[cell] as usize, self.firsts[cell + 1] as usize);
+        first + self.splitters[first..last].partition_point(|splitter| *splitter <= key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_belong_where_a_search_finds_them(
+            mut splitters in prop::collection::vec(prop_oneof![any::<u64>(), 0..9_000u64], 0..300),
+            mut keys in prop::collection::vec(prop_oneof![any::<u64>(), 0..9_000u64], 0..300),
+        ) {
+            splitters.sort_unstable();
+            splitters.dedup();
+            keys.extend(splitters.iter().flat_map(|key| [key.saturating_sub(1), *key, key.saturating_add(1)]));
+            keys.extend([0, u64::MAX]);
+            let ranges = Ranges::new(&splitters);
+            for key in keys {
+                prop_assert_eq!(ranges.bucket(key), splitters.partition_point(|splitter| *splitter <= key));
+            }
+        }
     }
 }

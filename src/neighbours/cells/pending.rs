@@ -43,9 +43,8 @@ impl Pending {
             self.queries[self.count..].fill(query);
             self.slots[self.count..].fill(slot);
             let distances = rows.distances(queries, &self.queries, &self.slots);
-            for (lane, distance) in distances[..self.count].iter().enumerate() {
-                best.offer(self.queries[lane] as usize, positions[self.slots[lane] as usize], *distance);
-            }
+            let position = |lane: usize| positions[self.slots[lane] as usize];
+            best.offer_some(&self.queries, &distances, self.count, position);
             self.count = 0;
         }
     }

@@ -8,6 +8,7 @@ use crate::neighbours::nearest::{Finds, Nearest, distance_of};
 use crate::numerics::blocks::{Blocks, LANES};
 use crate::numerics::coarse::CoarseDesk;
 use crate::numerics::rows::Rows;
+use crate::numerics::simd::prefetch;
 use std::ops::Range;
 
 /// Queries that are put in order at once.
@@ -15,6 +16,9 @@ const ORDERED: usize = 1 << 15;
 
 /// Queries that are answered together: more share more cells, fewer leave more of the second-level cache to them.
 const BATCH: usize = 2048;
+
+/// Queries that are fetched before they are wanted: they lie anywhere.
+const AHEAD: usize = 8;
 
 /// Cells of the first stage after the nearest one.
 const STAGE: usize = 2;
@@ -60,7 +64,12 @@ impl Desk {
             for some in order.chunks(BATCH) {
                 let mut batch = std::mem::take(&mut self.batch);
                 batch.clear(dims);
-                for &(cell, query) in some {
+                for (place, &(cell, query)) in some.iter().enumerate() {
+                    if let Some((_, later)) = some.get(place + AHEAD) {
+                        queries[*later as usize * dims..][..dims]
+                            .chunks(LANES)
+                            .for_each(|line| prefetch(&line[0]));
+                    }
                     batch.queries.push(&queries[query as usize * dims..][..dims]);
                     batch.cells.push(cell);
                     batch.squares.push(squares[query as usize]);
@@ -249,11 +258,8 @@ impl Batch {
         let queries = wanted.map(|query| query as usize);
         let rows = queries.map(|query| self.queries.point(query));
         let thresholds = queries.map(|query| self.best.threshold(query));
-        let blocks = |apart: [f32; Q]| {
-            let reached = apart.into_iter().zip(thresholds);
-            let reached = reached.map(|(apart, square)| cells.reached(cell, apart, reach(square, dims)));
-            cells.firsts[cell]..cells.firsts[cell] + reached.fold(0, usize::max)
-        };
+        let blocks =
+            |apart: [f32; Q]| cells.reached(cell, apart, thresholds.map(|square| reach(square, dims)));
         match &cells.codes {
             Some(Codes { coarse, rows: all, .. })
                 if !in_full && thresholds.iter().all(|square| *square < f32::INFINITY) =>

@@ -2,6 +2,11 @@
 
 use super::key_of;
 use crate::numerics::blocks::LANES;
+use crate::numerics::pages::in_huge_pages;
+use crate::numerics::simd::prefetch;
+
+/// Nodes whose distances are computed together.
+const TOGETHER: usize = 8;
 
 /// Sixteen dimensions of one point.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +24,7 @@ impl Rows {
     /// The rows that `order` names.
     pub fn gather(points: &[f32], dims: usize, order: impl ExactSizeIterator<Item = u32>) -> Self {
         let width = dims.div_ceil(LANES);
-        let mut rows = Self { width, lanes: Vec::with_capacity(order.len() * width) };
+        let mut rows = Self { width, lanes: in_huge_pages(order.len() * width) };
         let mut lanes = Vec::new();
         for row in order {
             rows.pad(&points[row as usize * dims..][..dims], &mut lanes);
@@ -46,19 +51,31 @@ impl Rows {
         &self.lanes[node * self.width..][..self.width]
     }
 
-    /// The squared distance that steers: sixteen sums side by side, added up in a fixed tree, so that it
-    /// has the same bits with all instructions.
+    /// Asks for a point that is read soon.
     #[inline(always)]
-    pub fn steer(&self, query: &[Lane], node: usize) -> f32 {
-        between(query, self.of(node))
+    pub fn prefetch(&self, node: usize) {
+        self.of(node).iter().for_each(prefetch);
     }
 
-    /// Adds the keys of nodes, by the distance that steers. A loop and not an iterator: a closure would be
+    /// Adds the keys of nodes, by the distance that steers. Loops and not iterators: a closure would be
     /// compiled without the instructions of the kernel around it.
     #[inline(always)]
     pub fn keys(&self, query: &[Lane], nodes: &[u32], keys: &mut Vec<u64>) {
-        for node in nodes {
-            keys.push(key_of(self.steer(query, *node as usize), *node));
+        let mut sums = [Lane([0.0; LANES]); TOGETHER];
+        for nodes in nodes.chunks(TOGETHER) {
+            self.sums(query, nodes, &mut sums);
+            for (node, sums) in nodes.iter().zip(&sums) {
+                keys.push(key_of(sums.total(), *node));
+            }
+        }
+    }
+
+    /// The sums of a few nodes. They go through memory: added up at once, they were computed in pieces of
+    /// two to four lanes, with whatever instructions.
+    #[inline(always)]
+    fn sums(&self, query: &[Lane], nodes: &[u32], sums: &mut [Lane; TOGETHER]) {
+        for (node, sums) in nodes.iter().zip(sums) {
+            *sums = squares(query, self.of(*node as usize));
         }
     }
 
@@ -75,13 +92,19 @@ impl Rows {
     }
 }
 
-/// The sum over sixteen lanes side by side.
+/// The squared distance that steers, of one pair.
+#[inline(always)]
+pub fn between(a: &[Lane], b: &[Lane]) -> f32 {
+    squares(a, b).total()
+}
+
+/// Sixteen sums of squares side by side.
 #[inline(always)]
 #[expect(
     clippy::needless_range_loop,
     reason = "three arrays by one constant range, as in numerics/blocks.rs"
 )]
-pub fn between(a: &[Lane], b: &[Lane]) -> f32 {
+fn squares(a: &[Lane], b: &[Lane]) -> Lane {
     let mut sums = [0.0f32; LANES];
     for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
@@ -89,7 +112,15 @@ pub fn between(a: &[Lane], b: &[Lane]) -> f32 {
             sums[lane] = apart.mul_add(apart, sums[lane]);
         }
     }
-    let eight: [f32; 8] = std::array::from_fn(|at| sums[at] + sums[at + 8]);
-    let four: [f32; 4] = std::array::from_fn(|at| eight[at] + eight[at + 4]);
-    (four[0] + four[2]) + (four[1] + four[3])
+    Lane(sums)
+}
+
+impl Lane {
+    /// The sum, in a fixed tree, so that it has the same bits with all instructions.
+    #[inline(always)]
+    fn total(&self) -> f32 {
+        let eight: [f32; 8] = std::array::from_fn(|at| self.0[at] + self.0[at + 8]);
+        let four: [f32; 4] = std::array::from_fn(|at| eight[at] + eight[at + 4]);
+        (four[0] + four[2]) + (four[1] + four[3])
+    }
 }

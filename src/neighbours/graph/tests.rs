@@ -18,7 +18,8 @@ fn threads_do_not_show() {
     let one = graph(&points, 16, 1);
     for threads in [2, 3, 7] {
         let other = graph(&points, 16, threads);
-        assert!(one.links.nodes == other.links.nodes && one.positions == other.positions, "{threads}");
+        let same = (0..one.rows.len()).all(|node| one.links.of(node) == other.links.of(node));
+        assert!(same && one.positions == other.positions, "{threads}");
     }
 }
 
@@ -41,6 +42,41 @@ fn distances_are_those_of_exact_search_to_the_bit_and_most_neighbours_are_found(
             }
         }
         assert!(hits >= 2900, "{dims} dimensions: {hits} of 3000");
+    }
+}
+
+struct Keys<'a> {
+    rows: &'a Rows,
+    query: &'a [Lane],
+    nodes: &'a [u32],
+}
+
+impl Kernel for Keys<'_> {
+    type Output = Vec<u64>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<u64> {
+        let mut keys = Vec::new();
+        self.rows.keys(self.query, self.nodes, &mut keys);
+        keys
+    }
+}
+
+#[test]
+fn distances_that_steer_depend_neither_on_those_beside_them_nor_on_instructions() {
+    for dims in [3, 16, 37] {
+        let rows = Rows::gather(&customers(60, dims, 1), dims, 0..60);
+        let mut query = Vec::new();
+        rows.pad(&customers(1, dims, 2), &mut query);
+        let nodes: Vec<u32> = (0..59).map(|at| at * 7 % 60).collect();
+        let keys = widest(Keys { rows: &rows, query: &query, nodes: &nodes });
+        for (count, key) in keys.iter().enumerate() {
+            let alone = Keys { rows: &rows, query: &query, nodes: &nodes[count..=count] }.run();
+            assert_eq!(alone, [*key], "{dims} dimensions, node {}", nodes[count]);
+            let distance = f32::from_bits((key >> 32) as u32);
+            let pair = rows::between(&query, rows.of(nodes[count] as usize));
+            assert_eq!(pair.to_bits(), distance.to_bits());
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Open addressing, at most half full; a table never shrinks and is only emptied for the next row group.
 
 use super::statistics::Number;
+use crate::numerics::simd::prefetch;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
@@ -40,6 +41,19 @@ impl<T: Number> Numbers<T> {
                 Some(_) => at = (at + 1) & mask,
                 None => return self.insert(value, at),
             }
+        }
+    }
+
+    /// Asks for the slot that a look-up of the value begins at.
+    pub fn expect(&self, value: T) {
+        prefetch(&self.slots[slot_of(value.bits(), self.slots.len())]);
+    }
+
+    /// Asks for the entry in that slot.
+    pub fn expect_entry(&self, value: T) {
+        let number = self.slots[slot_of(value.bits(), self.slots.len())];
+        if let Some(entry) = self.entries.get(number.wrapping_sub(1) as usize) {
+            prefetch(entry);
         }
     }
 
