@@ -21,6 +21,10 @@ const MINIMAL_PURGE_SIZE: Setting = 44;
 const HUGE_PAGE: c_long = 2048;
 /// Milliseconds that freed memory is kept.
 const KEPT: c_long = 10;
+/// A memory limit in bytes below which every page counts: what is kept or rounded up, some 50 MiB, is a tenth of this.
+const TIGHT: u64 = 512 << 20;
+/// KiB of the smallest piece that is given back under a tight limit.
+const SMALL_PIECE: c_long = 64;
 
 /// Asks for huge pages, unless the environment says otherwise (`MIMALLOC_ALLOW_LARGE_OS_PAGES=0`). To be called before anything is
 /// allocated: the allocator asks once, when it reserves its first gigabyte.
@@ -37,4 +41,22 @@ pub extern "C" fn in_huge_pages() {
 pub fn give_back_soon() {
     // SAFETY: as above.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, KEPT) };
+}
+
+/// Keeps nothing and rounds nothing up where the memory limit is tight.
+pub fn suit(limit: u64) {
+    if limit >= TIGHT {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe {
+        libmimalloc_sys::mi_option_set_default(MINIMAL_PURGE_SIZE, SMALL_PIECE);
+        libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 0);
+    }
+    // SAFETY: sets a flag of this process: from now on it gets no huge pages, whatever was asked for. It can only fail on a
+    // system without them.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
 }

@@ -56,6 +56,7 @@ impl Engine {
         models: memory::Models,
         progress: progress::Progress,
     ) -> std::io::Result<Self> {
+        allocator::suit(memory);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.clamp(1, 4))
             .enable_all()

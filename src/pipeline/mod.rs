@@ -97,8 +97,9 @@ pub fn run(
     if let Err(Error::Contract { verdicts }) = &prepared {
         contract::write_refused(verdicts, &output)?;
     }
-    let Prepared { transactions, report, fitted, model, policies, value, input, warnings, verdicts } =
+    let Prepared { transactions, report, mut fitted, model, policies, value, input, warnings, verdicts } =
         prepared?;
+    fitted.forget_sample();
     progress.begin("recommendations", fitted.features.customers);
     let mut offers =
         recommendations::build(&fitted, &model, &policies, config, engine, &scratch, folder, Some(&journal))?;
