@@ -5,15 +5,16 @@ use crate::numerics::simd;
 
 /// Packages in a row.
 pub const FEW: usize = 8;
-/// In the last place of a row: not a package but the number of a list, in which the rest is.
+/// In the last place of a row: not a package but where the rest is.
 const LONG: u32 = 1 << 31;
 
-/// Lists of packages by rank. Memory: 32 bytes a list, 4 more for each package beyond the seventh of a long one.
+/// Lists of packages by rank. Memory: 32 bytes a list, 4 more for a long one and for each of its packages beyond the seventh.
 pub struct PackageLists {
     /// Ranks are below.
     packages: u32,
     rows: Vec<Row>,
-    long: Vec<Box<[u32]>>,
+    /// Of each long list how many more packages it has, and these.
+    rests: Vec<u32>,
 }
 
 /// Filled up with numbers from `packages` on, each place with its own: whoever adds to what the row names adds to nothing that
@@ -25,7 +26,7 @@ struct Row([u32; FEW]);
 impl PackageLists {
     /// No lists, of ranks below `packages`.
     pub fn new(packages: usize) -> Self {
-        Self { packages: packages as u32, rows: Vec::new(), long: Vec::new() }
+        Self { packages: packages as u32, rows: Vec::new(), rests: Vec::new() }
     }
 
     pub fn push(&mut self, list: &[u32]) {
@@ -35,8 +36,9 @@ impl PackageLists {
             _ => {
                 let (first, rest) = list.split_at(FEW - 1);
                 row[..FEW - 1].copy_from_slice(first);
-                row[FEW - 1] = LONG | self.long.len() as u32;
-                self.long.push(rest.into());
+                row[FEW - 1] = LONG | self.rests.len() as u32;
+                self.rests.push(rest.len() as u32);
+                self.rests.extend_from_slice(rest);
             }
         }
         self.rows.push(Row(row));
@@ -55,7 +57,20 @@ impl PackageLists {
         let [first @ .., last] = &self.rows[list as usize].0;
         match last & LONG {
             0 => (first, std::slice::from_ref(last)),
-            _ => (first, &self.long[(last & !LONG) as usize]),
+            _ => {
+                let (count, rest) = (self.rests[(last & !LONG) as usize..]).split_at(1);
+                (first, &rest[..count[0] as usize])
+            }
+        }
+    }
+
+    /// Asks for the rest of a list whose row is at hand; of a short one, for that of the first that has one, without a branch.
+    #[inline(always)]
+    pub fn expect_rest(&self, list: u32) {
+        let last = self.rows[list as usize].0[FEW - 1];
+        let at = if last & LONG == 0 { 0 } else { last & !LONG };
+        if let Some(rest) = self.rests.get(at as usize) {
+            simd::prefetch(rest);
         }
     }
 
@@ -82,6 +97,7 @@ mod tests {
             let (first, rest) = lists.row(at as u32);
             assert!(first.iter().chain(rest).all(|rank| *rank < 40 + FEW as u32));
             lists.expect(at as u32);
+            lists.expect_rest(at as u32);
         }
         lists.expect(99);
     }

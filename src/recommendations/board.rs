@@ -192,6 +192,7 @@ impl Board {
         similarities(neighbours.squared.iter().copied(), weights);
         let total: f64 = weights.iter().sum();
         if let Some(lists) = neighbours.lists {
+            neighbours.positions.iter().for_each(|position| lists.expect_rest(*position));
             let mut expected = neighbours.expected.iter();
             for (position, similarity) in neighbours.positions.iter().zip(weights) {
                 // One for one: a processor does not wait for more than some dozens at a time.

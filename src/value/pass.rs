@@ -94,14 +94,14 @@ struct Part {
 }
 
 /// One customer who has bought.
-pub(super) struct Row {
+pub(super) struct Row<'a> {
     pub at: usize,
     pub behaviour: Behaviour,
     pub worth: Option<Worth>,
     /// Minor units.
     pub value: Option<i64>,
     /// By matrix, x and y, in steps.
-    pub axes: Vec<[Option<i64>; 2]>,
+    pub axes: &'a [[Option<i64>; 2]],
 }
 
 impl Base<'_> {
@@ -153,6 +153,7 @@ impl Base<'_> {
     ) -> Result<(), ValueError> {
         let scale = self.config.money.scale();
         let has = |array: &Float64Array, at: usize| array.is_valid(at).then(|| array.value(at));
+        let mut axes = Vec::with_capacity(part.axes.len());
         for at in (0..part.ids.len()).filter(|at| part.frequency.is_valid(*at)) {
             let behaviour = Behaviour {
                 recency_days: self.features.as_of_day - i64::from(part.last.value(at)),
@@ -165,11 +166,12 @@ impl Base<'_> {
                     [&part.frequency, &part.recency, &part.age].map(|column| column.value(at) as u32);
                 scorer.worth(x, t_x, t, has(&part.mean, at), known)
             });
-            let axes = self.settings.matrices.iter().zip(&part.axes).map(|(matrix, columns)| {
+            axes.clear();
+            axes.extend(self.settings.matrices.iter().zip(&part.axes).map(|(matrix, columns)| {
                 [0, 1].map(|axis| matrix.axes[axis].quantise(has(&columns[axis], at)))
-            });
+            }));
             let value = worth.and_then(|worth| worth.value()).map(|value| (value * scale).round() as i64);
-            each(Row { at, behaviour, worth, value, axes: axes.collect() })?;
+            each(Row { at, behaviour, worth, value, axes: &axes })?;
         }
         Ok(())
     }
@@ -190,7 +192,7 @@ impl Base<'_> {
                     if let Some(value) = row.value {
                         worths.add(value, 1);
                     }
-                    for (histograms, values) in axes.iter_mut().zip(&row.axes) {
+                    for (histograms, values) in axes.iter_mut().zip(row.axes) {
                         for (histogram, value) in histograms.iter_mut().zip(values) {
                             value.iter().for_each(|value| histogram.add(*value, 1));
                         }
@@ -267,7 +269,7 @@ impl Base<'_> {
                     }
                     let corners: Vec<Option<usize>> = quadrants
                         .iter_mut()
-                        .zip(&row.axes)
+                        .zip(row.axes)
                         .map(|(tally, values)| tally.add(*values, row.behaviour.revenue))
                         .collect();
                     let tier = row.value.zip(tiers.as_mut()).map(|(value, tiers)| tiers.add(value));
