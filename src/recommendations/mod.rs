@@ -14,7 +14,7 @@
 //! | [`explain`] | one customer and one package: offered, or why not |
 //! | `figures` | what came out, and what each part adds to it |
 //! | [`caps`], `capped` | limits over all customers, by prices |
-//! | [`reasons`] | why, in a sentence |
+//! | [`reasons`], `sentences` | why, in a sentence, and each in words once a batch |
 
 pub mod board;
 mod capped;
@@ -27,6 +27,7 @@ pub mod offers;
 pub mod reasons;
 pub mod rules;
 pub mod score;
+mod sentences;
 pub mod signals;
 mod stage;
 pub mod tune;

@@ -105,6 +105,13 @@ impl Reason {
         }
     }
 
+    /// A reason of a new package that so many of 50 neighbours buy.
+    #[cfg(test)]
+    pub(super) fn of_test(segment: u32, neighbours: u32) -> Self {
+        let wording = Wording::Similar;
+        Self { bought: None, neighbours, consulted: 50, wording, because_of: None, segment, price: None }
+    }
+
     /// The reason in one word that no other has, if its numbers are not unusually large: quicker to look up than a
     /// dozen fields, and nearer together.
     pub fn packed(&self) -> Option<u64> {

@@ -3,10 +3,10 @@
 use super::offers::Walk;
 use super::reasons::{Reason, Source, Wording};
 use super::score::Candidate;
+use super::sentences::Sentences;
 use super::signals::{Factor, Subject};
 use crate::config::Config;
-use crate::engine::columns::{Column, Lends, Texts};
-use crate::engine::part::encode::dictionary::Numbers;
+use crate::engine::columns::{Column, Lends};
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
 use crate::features::Features;
 use crate::features::bucket::dictionary;
@@ -22,9 +22,7 @@ use arrow::array::{
 use arrow::compute::take;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
-use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Rows of a batch, and up to a customer's more.
@@ -138,7 +136,7 @@ pub(super) struct OfferRows {
     /// Of a customer's offers: their utility in steps.
     sums: Vec<f64>,
     held_out: StringDictionaryBuilder<Int32Type>,
-    reasons: Reasons,
+    reasons: Sentences,
 }
 
 impl OfferRows {
@@ -164,15 +162,16 @@ impl OfferRows {
         columns.extend(self.factors.iter_mut().map(Column::lend_any));
         columns.push(self.boosts.lend_any());
         columns.push(Arc::new(self.held_out.finish()));
-        columns.push(text(self.reasons.keys.lend(), &self.reasons.lend()?)?);
+        let (keys, words) = self.reasons.lend()?;
+        columns.push(text(keys, &words)?);
         Ok(columns)
     }
 
     /// To be called when the batch is written and dropped.
     fn take_back(&mut self) {
         self.customers.take_back();
-        self.reasons.texts.take_back();
-        for column in [&mut self.packages, &mut self.sources, &mut self.because_of, &mut self.reasons.keys] {
+        self.reasons.take_back();
+        for column in [&mut self.packages, &mut self.sources, &mut self.because_of] {
             column.take_back();
         }
         for column in [&mut self.ranks, &mut self.segments, &mut self.neighbours, &mut self.consulted] {
@@ -181,79 +180,6 @@ impl OfferRows {
         let money = [&mut self.prices, &mut self.expected];
         let scores = [&mut self.scores, &mut self.utilities, &mut self.boosts];
         money.into_iter().chain(scores).chain(&mut self.factors).for_each(Column::take_back);
-    }
-}
-
-/// The reasons of a batch: each in words once.
-struct Reasons {
-    keys: Column<Int32Type>,
-    /// Reasons that are one word, in the order of their first rows, and of each the number of its text.
-    words: Numbers<i64>,
-    of_words: Vec<i32>,
-    /// All others.
-    others: HashMap<Reason, i32, FixedState>,
-    texts: Texts,
-    text: String,
-    /// Those that are pushed next, each with its word.
-    next: Vec<(Reason, Option<i64>)>,
-}
-
-impl Default for Reasons {
-    fn default() -> Self {
-        Self {
-            keys: Column::default(),
-            words: Numbers::new(),
-            of_words: Vec::new(),
-            others: HashMap::default(),
-            texts: Texts::default(),
-            text: String::new(),
-            next: Vec::new(),
-        }
-    }
-}
-
-impl Reasons {
-    /// Takes reasons that [`Reasons::push`] is called for soon, and asks for where they would stand: each is a miss of the cache.
-    fn expect(&mut self, reasons: impl Iterator<Item = Reason>) {
-        self.next.clear();
-        self.next.extend(reasons.map(|reason| (reason, reason.packed().map(u64::cast_signed))));
-        self.next.iter().filter_map(|(_, word)| *word).for_each(|word| self.words.expect(word));
-    }
-
-    /// The same once more, when what was asked for has come: where the words are that stand there.
-    fn expect_words(&self) {
-        self.next.iter().filter_map(|(_, word)| *word).for_each(|word| self.words.expect_entry(word));
-    }
-
-    /// Appends the expected reasons.
-    fn push<'a>(&mut self, name: impl Fn(u32) -> &'a str) {
-        let Self { keys, words, of_words, others, texts, text, next } = self;
-        for (reason, word) in next.drain(..) {
-            let number = (of_words.len() + others.len()) as i32;
-            let mut tell = || {
-                reason.write(text, &name);
-                texts.push(text);
-                number
-            };
-            keys.push(match word {
-                Some(word) => {
-                    let word = words.index_of(word) as usize;
-                    if word == of_words.len() {
-                        of_words.push(tell());
-                    }
-                    of_words[word]
-                }
-                None => *others.entry(reason).or_insert_with(tell),
-            });
-        }
-    }
-
-    /// The words, by number.
-    fn lend(&mut self) -> Result<ArrayRef, ArrowError> {
-        self.words.clear();
-        self.of_words.clear();
-        self.others.clear();
-        Ok(Arc::new(self.texts.lend()?))
     }
 }
 

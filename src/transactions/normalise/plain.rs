@@ -39,16 +39,10 @@ impl Normaliser<'_> {
 
     fn all_in_time(&mut self, times: &Times) -> bool {
         let Times::Typed(array) = times else { return false };
-        let (mut low, mut high) = (0, i64::from(u32::MAX));
-        for seconds in &self.seconds {
-            (low, high) = (low.min(*seconds), high.max(*seconds));
-        }
-        let last = self.seconds.iter().copied().max().unwrap_or(0);
-        let in_range = low >= 0 && high <= i64::from(u32::MAX);
-        let is_plain = array.null_count() == 0
-            && self.seconds.len() == array.len()
-            && in_range
-            && self.rules.as_of_end.is_none_or(|end| last <= end);
+        let latest = self.rules.as_of_end.unwrap_or(i64::MAX).min(i64::from(u32::MAX));
+        // All of them, and not only up to the first: that takes many at once.
+        let is_out = self.seconds.iter().fold(false, |out, seconds| out | !(0..=latest).contains(seconds));
+        let is_plain = !is_out && array.null_count() == 0 && self.seconds.len() == array.len();
         if is_plain {
             self.rows.seconds.extend(self.seconds.iter().map(|seconds| *seconds as u32));
         }
