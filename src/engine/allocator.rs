@@ -8,11 +8,11 @@
 //! the memory limit is about; given back at once, a buffer that comes again for the next part is cleared by the kernel
 //! every time. What was measured: docs/performance.md, "Page faults".
 
+use libmimalloc_sys::mi_option_large_os_pages as ALLOW_LARGE_OS_PAGES;
 use std::ffi::c_long;
 
-/// Options of mimalloc's public header (`mimalloc.h`), version 3.
+/// Options of mimalloc's public header (`mimalloc.h`), version 3, that its crate does not name.
 type Setting = libmimalloc_sys::mi_option_t;
-const ALLOW_LARGE_OS_PAGES: Setting = 6;
 const PURGE_DELAY: Setting = 15;
 const MINIMAL_PURGE_SIZE: Setting = 44;
 

@@ -221,3 +221,35 @@ fn read_column<T: Pod>(file: &mut impl Read, column: &mut Vec<T>, count: u64) ->
     column.resize(start + count as usize, T::zeroed());
     file.read_exact(bytemuck::cast_slice_mut(&mut column[start..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, SeekFrom};
+
+    /// More pieces than the system takes in one call.
+    #[test]
+    fn what_is_written_from_many_places_is_read_as_one() {
+        let chunks: Vec<Rows> = (0..1500u32)
+            .map(|at| Rows {
+                keys: vec![u64::from(at); 2],
+                seconds: vec![at, at + 1],
+                packages: vec![7, at],
+                channels: vec![at as u16; 2],
+                amounts: vec![-i64::from(at), 5],
+                text_lengths: vec![1, at % 3],
+                text_bytes: vec![at as u8; 1 + (at % 3) as usize],
+                ..Rows::default()
+            })
+            .collect();
+        let mut file = tempfile::tempfile().unwrap();
+        Rows::write_together(&chunks, &mut file).unwrap();
+        Rows::write_together(&chunks[..1], &mut file).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        let mut read = Rows::default();
+        while read.read(&mut file).unwrap() {}
+        let mut expected = Rows::default();
+        chunks.iter().chain(&chunks[..1]).for_each(|chunk| expected.append(chunk));
+        assert_eq!(format!("{read:?}"), format!("{expected:?}"));
+    }
+}

@@ -210,10 +210,10 @@ impl Coarse {
             #[cfg(target_arch = "x86_64")]
             Some(_) => unsafe { avx512::code(queries, centre, own) },
             _ => {
-                let mut pairs = queries.into_iter().zip(own);
-                std::array::from_fn(|_| {
-                    let (query, words) = pairs.next().expect("as many");
-                    code(query, centre, words)
+                let mut q = 0;
+                own.map(|words| {
+                    q += 1;
+                    code(queries[q - 1], centre, words)
                 })
             }
         };

@@ -16,8 +16,7 @@ pub struct Scatterer<'a> {
     ranges: Ranges<'a>,
 }
 
-/// Where keys belong. A search among hundreds of splitters is a third of handing a row over, and a look into a table leaves few of
-/// them to search.
+/// Where keys belong, by a table that leaves few of the splitters to search: there are hundreds, and every row asks.
 struct Ranges<'a> {
     splitters: &'a [u64],
     /// Distance of keys to the first splitter, less this many bits, are cells of the table.
