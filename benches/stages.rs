@@ -114,17 +114,17 @@ fn feature_kernels(criterion: &mut Criterion) {
     let setting = Setting::new(dir.path());
     let transactions = setting.shuffle();
     let cutoff = Cutoff::end(&transactions);
-    let rows = transactions.buckets.read(0).expect("reads");
-    let count = rows.len();
+    let bucket = transactions.buckets.read(0).expect("reads");
+    let count = bucket.rows.len();
     let context = Context::new(&transactions, &transactions.channel_rows, cutoff, &setting.config.features);
-    let whole = WholeCustomers::new(rows.clone(), &transactions, &mut Rejected::new(None, 0));
+    let whole = WholeCustomers::new(bucket.clone(), &transactions, &mut Rejected::new(None, 0));
     let mut totals = Totals::new(context.packages(), cutoff.day(), 28);
     let mut linear = Linear::new(&context, true);
     let mut group = criterion.benchmark_group("features of a bucket");
     group.throughput(Throughput::Elements(count as u64));
     let (mut cleaner, mut sorted) = (Cleaner::default(), WholeCustomers::empty());
     group.bench_function(format!("sort and clean/{count}"), |bench| {
-        bench.iter(|| cleaner.clean(&rows, &transactions, &mut Rejected::new(None, 0), &mut sorted));
+        bench.iter(|| cleaner.clean(&bucket, &transactions, &mut Rejected::new(None, 0), &mut sorted));
     });
     group.bench_function(format!("linear/{count}"), |bench| {
         bench.iter(|| {

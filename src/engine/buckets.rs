@@ -7,8 +7,10 @@
 //! Rows are kept by column. They stay in memory up to a stated number of bytes; beyond it a bucket's
 //! rows are appended to its file on scratch disk.
 
+mod gathered;
 mod scatter;
 
+pub use gathered::Gathered;
 pub use scatter::Scatterer;
 
 use super::rows::{Layout, Rows};
@@ -102,46 +104,39 @@ impl Buckets {
         Scatterer::new(self)
     }
 
-    /// All rows of a bucket, in no particular order. Takes them out: memory and file are freed.
-    pub fn take(&self, bucket: usize) -> Result<Rows, BucketError> {
-        let mut all = Rows::default();
+    /// All rows of a bucket. Takes them out: memory and file are freed.
+    pub fn take(&self, bucket: usize) -> Result<Gathered, BucketError> {
+        let mut all = Gathered::default();
         self.take_into(bucket, &mut all)?;
         Ok(all)
     }
 
     /// As [`Buckets::take`], in the place of what `all` held: its memory is used again.
-    pub fn take_into(&self, bucket: usize, all: &mut Rows) -> Result<(), BucketError> {
-        let Bucket { chunks, resident, rows, file } = std::mem::take(&mut *lock(&self.buckets[bucket]));
-        all.clear();
-        all.reserve(rows as usize, self.layout);
-        if let Some(mut file) = file {
-            append_file(all, &mut file)?;
-        }
-        for chunk in chunks {
-            all.append(&chunk);
-        }
-        self.resident.fetch_sub(resident, Ordering::Relaxed);
+    pub fn take_into(&self, bucket: usize, all: &mut Gathered) -> Result<(), BucketError> {
+        let mut taken = std::mem::take(&mut *lock(&self.buckets[bucket]));
+        self.gather(&mut taken, all)?;
+        self.resident.fetch_sub(taken.resident, Ordering::Relaxed);
         Ok(())
     }
 
     /// As [`Buckets::take`], but the rows stay for another pass.
-    pub fn read(&self, bucket: usize) -> Result<Rows, BucketError> {
-        let mut all = Rows::default();
+    pub fn read(&self, bucket: usize) -> Result<Gathered, BucketError> {
+        let mut all = Gathered::default();
         self.read_into(bucket, &mut all)?;
         Ok(all)
     }
 
     /// As [`Buckets::read`], in the place of what `all` held: its memory is used again.
-    pub fn read_into(&self, bucket: usize, all: &mut Rows) -> Result<(), BucketError> {
-        let mut bucket = lock(&self.buckets[bucket]);
-        all.clear();
-        all.reserve(bucket.rows as usize, self.layout);
-        if let Some(file) = &mut bucket.file {
-            append_file(all, file)?;
-        }
-        for chunk in &bucket.chunks {
-            all.append(chunk);
-        }
+    pub fn read_into(&self, bucket: usize, all: &mut Gathered) -> Result<(), BucketError> {
+        self.gather(&mut lock(&self.buckets[bucket]), all)
+    }
+
+    fn gather(&self, bucket: &mut Bucket, all: &mut Gathered) -> Result<(), BucketError> {
+        let spilled = match &mut bucket.file {
+            Some(file) => read_file(file)?,
+            None => Vec::new(),
+        };
+        all.fill(&spilled.iter().chain(&bucket.chunks).collect::<Vec<_>>(), self.layout);
         Ok(())
     }
 
@@ -248,14 +243,20 @@ impl Buckets {
     }
 }
 
-/// Appends all rows of a bucket's file.
-fn append_file(all: &mut Rows, spilled: &mut BucketFile) -> Result<(), BucketError> {
+/// The chunks of a bucket's file.
+fn read_file(spilled: &mut BucketFile) -> Result<Vec<Rows>, BucketError> {
     let BucketFile { file, path } = spilled;
     let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
     file.seek(SeekFrom::Start(0)).map_err(fail)?;
-    // A chunk's columns are large enough to be read straight to where they stay.
-    while all.read(file).map_err(fail)? {}
-    Ok(())
+    let mut chunks = Vec::new();
+    loop {
+        // A chunk's columns are large enough to be read straight to where they stay.
+        let mut chunk = Rows::default();
+        if !chunk.read(file).map_err(fail)? {
+            return Ok(chunks);
+        }
+        chunks.push(chunk);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -300,7 +301,7 @@ mod tests {
     fn keys_of(buckets: &Buckets) -> Vec<Vec<u64>> {
         (0..buckets.count())
             .map(|bucket| {
-                let rows = buckets.take(bucket).unwrap();
+                let rows = buckets.take(bucket).unwrap().rows;
                 assert!(rows.amounts.iter().zip(&rows.keys).all(|(amount, key)| *amount == *key as i64 * 3));
                 for ((start, length), key) in
                     rows.text_starts().iter().zip(&rows.text_lengths).zip(&rows.keys)
@@ -328,7 +329,7 @@ mod tests {
             scatterer.finish().unwrap();
             assert_eq!(buckets.total_rows(), 90_000);
             assert_eq!(resident == 0, buckets.spilled_bytes() > 0);
-            let mut read = buckets.read(0).unwrap().keys;
+            let mut read = buckets.read(0).unwrap().rows.keys;
             read.sort_unstable();
             let found = keys_of(&buckets);
             assert_eq!(read, found[0], "reading leaves the bucket as it was");

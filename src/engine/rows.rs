@@ -87,6 +87,29 @@ impl Rows {
         self.text_lengths.reserve_exact(optional(layout.texts));
     }
 
+    /// Makes it `rows` rows, to be put in their places; nothing is said of their values. Not for rows with texts.
+    pub(super) fn resize(&mut self, rows: usize, layout: Layout) {
+        let optional = |on: bool| if on { rows } else { 0 };
+        self.keys.resize(rows, 0);
+        self.seconds.resize(rows, 0);
+        self.packages.resize(rows, 0);
+        self.channels.resize(rows, 0);
+        self.amounts.resize(optional(layout.amounts), 0);
+        self.quantities.resize(optional(layout.quantities), 0.0);
+        self.transactions.resize(optional(layout.transactions), 0);
+    }
+
+    /// Puts every row of `from` in its place. Not for rows with texts.
+    pub(super) fn put(&mut self, from: &Self, places: &[u32]) {
+        put(&mut self.keys, &from.keys, places);
+        put(&mut self.seconds, &from.seconds, places);
+        put(&mut self.packages, &from.packages, places);
+        put(&mut self.channels, &from.channels, places);
+        put(&mut self.amounts, &from.amounts, places);
+        put(&mut self.quantities, &from.quantities, places);
+        put(&mut self.transactions, &from.transactions, places);
+    }
+
     /// The rows in memory of just their size, as rows that stay must take what they are counted as; the room of these
     /// is used again.
     pub(super) fn handed_over(&mut self) -> Self {
@@ -201,6 +224,12 @@ impl Rows {
         read_column(file, &mut self.text_lengths, text_lengths)?;
         read_column(file, &mut self.text_bytes, text_bytes)?;
         Ok(true)
+    }
+}
+
+fn put<T: Copy>(to: &mut [T], from: &[T], places: &[u32]) {
+    for (value, place) in from.iter().zip(places) {
+        to[*place as usize] = *value;
     }
 }
 

@@ -25,9 +25,8 @@ pub mod sql;
 pub mod totals;
 
 use crate::config::Config;
-use crate::engine::buckets::BucketError;
+use crate::engine::buckets::{BucketError, Gathered};
 use crate::engine::part::{PartError, PartFile, PartWriter, RunFolder};
-use crate::engine::rows::Rows;
 use crate::engine::scratch::Scratch;
 use crate::engine::{Engine, workers};
 use crate::numerics::sample::HashSample;
@@ -128,21 +127,21 @@ impl Units {
         buffers: &mut Buffers,
     ) -> Result<bool, BucketError> {
         match self {
-            Self::Buckets => transactions.buckets.take_into(number, &mut buffers.rows)?,
-            Self::BucketsAgain => transactions.buckets.read_into(number, &mut buffers.rows)?,
+            Self::Buckets => transactions.buckets.take_into(number, &mut buffers.bucket)?,
+            Self::BucketsAgain => transactions.buckets.read_into(number, &mut buffers.bucket)?,
             Self::Customers(units) => {
                 let unit = units[number].lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
                 return Ok(unit.map(|unit| buffers.whole = unit).is_some());
             }
         }
-        buffers.cleaner.clean(&buffers.rows, transactions, rejected, &mut buffers.whole);
+        buffers.cleaner.clean(&buffers.bucket, transactions, rejected, &mut buffers.whole);
         Ok(true)
     }
 }
 
 /// What a worker keeps from one unit to the next, so that memory is taken once.
 struct Buffers {
-    rows: Rows,
+    bucket: Gathered,
     cleaner: Cleaner,
     whole: WholeCustomers,
 }
@@ -215,7 +214,7 @@ pub fn build(
         Ok(Worker {
             maker: Maker::new(config.features.engine, &context, engine, scratch)?,
             buffers: Buffers {
-                rows: Rows::default(),
+                bucket: Gathered::default(),
                 cleaner: Cleaner::default(),
                 whole: WholeCustomers::empty(),
             },

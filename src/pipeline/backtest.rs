@@ -166,9 +166,9 @@ fn sample(bench: Bench, customers: usize) -> Result<SampledCustomers, Error> {
         transactions.buckets.count(),
         || (),
         |(), number| -> Result<(), Error> {
-            let rows = transactions.buckets.read(number).map_err(InputError::from)?;
-            engine.progress.advance(rows.len() as u64);
-            WholeCustomers::new(rows, transactions, &mut Rejected::new(None, 0)).offer_to(&sampler);
+            let bucket = transactions.buckets.read(number).map_err(InputError::from)?;
+            engine.progress.advance(bucket.rows.len() as u64);
+            WholeCustomers::new(bucket, transactions, &mut Rejected::new(None, 0)).offer_to(&sampler);
             Ok(())
         },
     )?;

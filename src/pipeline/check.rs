@@ -51,9 +51,9 @@ fn clean_all(transactions: &Transactions, engine: &Engine) -> Result<(Cleaned, u
         transactions.buckets.count(),
         || (Cleaned::default(), 0u64),
         |(cleaned, customers), number| -> Result<(), Error> {
-            let rows = transactions.buckets.take(number).map_err(transactions::InputError::from)?;
-            engine.progress.advance(rows.len() as u64);
-            let whole = WholeCustomers::new(rows, transactions, &mut Rejected::new(None, 0));
+            let bucket = transactions.buckets.take(number).map_err(transactions::InputError::from)?;
+            engine.progress.advance(bucket.rows.len() as u64);
+            let whole = WholeCustomers::new(bucket, transactions, &mut Rejected::new(None, 0));
             cleaned.merge(whole.cleaned);
             *customers += arrow::array::Array::len(&whole.ids) as u64;
             Ok(())

@@ -8,11 +8,15 @@ use super::keys::{self, KeyKind};
 use super::normalise::{NO_CHANNEL, Reason};
 use super::quarantine::Rejected;
 use super::times;
+use crate::engine::buckets::Gathered;
 use crate::engine::rows::Rows;
 use crate::numerics::random::{hash_bytes, hash_u64};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder};
 use arrow::datatypes::Int64Type;
 use order::RowOrder;
+use std::collections::HashSet;
+use std::iter::repeat_n;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Rows of whole customers, sorted by (customer, time, package, channel, amount, quantity), with
@@ -53,21 +57,30 @@ impl Cleaned {
     }
 }
 
-/// Sorts and cleans buckets; its buffers stay from one bucket to the next. Memory: about 30 bytes a row
-/// beside the rows and what comes of them.
+/// Sorts and cleans buckets, one stretch of their rows after the other; its buffers stay from one bucket to the next.
+/// Memory: about 30 bytes a row of the longest stretch beside the rows and what comes of them, and 16 a customer.
 #[derive(Default)]
 pub struct Cleaner {
     order: RowOrder,
     timed: Vec<u64>,
+    customers: Vec<Customer>,
+    seen_transactions: HashSet<u64>,
     /// Of each customer, whether nothing needs to be asked of its rows: no two are of one time, and none is too late.
     plain: Vec<bool>,
 }
 
+/// What the id of a customer is made of: its key, and one of its rows.
+#[derive(Clone, Copy)]
+struct Customer {
+    key: u64,
+    row: u32,
+}
+
 impl WholeCustomers {
-    /// Sorts and cleans a bucket. Memory: 30 bytes a row beside the rows while it works, 28 after.
-    pub fn new(rows: Rows, transactions: &Transactions, rejected: &mut Rejected) -> Self {
+    /// Sorts and cleans a bucket. Memory: 28 bytes a row beside the bucket.
+    pub fn new(bucket: Gathered, transactions: &Transactions, rejected: &mut Rejected) -> Self {
         let mut whole = Self::empty();
-        Cleaner::default().clean(&rows, transactions, rejected, &mut whole);
+        Cleaner::default().clean(&bucket, transactions, rejected, &mut whole);
         whole
     }
 
@@ -101,7 +114,7 @@ impl WholeCustomers {
         self.quantities.reserve(rows);
     }
 
-    /// The columns of `rows` at `positions`, one column after the other.
+    /// Appends the columns of `rows` at `positions`, one column after the other.
     fn gather(&mut self, rows: &Rows, positions: &[u32], transactions: &Transactions) {
         let at = |position: &u32| *position as usize;
         let positions = || positions.iter();
@@ -139,18 +152,35 @@ impl Cleaner {
     /// Puts a bucket, sorted and cleaned, in the place of what `whole` held.
     pub fn clean(
         &mut self,
-        rows: &Rows,
+        bucket: &Gathered,
         transactions: &Transactions,
         rejected: &mut Rejected,
         whole: &mut WholeCustomers,
     ) {
+        let rows = &bucket.rows;
         let text_starts = rows.text_starts();
-        self.sort(rows, &text_starts, transactions);
         whole.clear(rows.len());
-        let mut cleaned = Cleaned::default();
-        // One row of every customer, to make its id from.
-        let mut customer_rows: Vec<u32> = Vec::new();
-        let mut seen_transactions: std::collections::HashSet<u64> = std::collections::HashSet::new();
+        self.customers.clear();
+        let mut start = 0;
+        for end in &bucket.ends {
+            self.sort(rows, start..*end, &text_starts, transactions);
+            self.keep(rows, &text_starts, transactions, rejected, whole);
+            whole.gather(rows, &self.order.rows, transactions);
+            start = *end;
+        }
+        whole.ids = ids(rows, &text_starts, &self.customers, &transactions.keys);
+    }
+
+    /// Leaves the rows of a sorted stretch that the policies keep, and says whose they are.
+    fn keep(
+        &mut self,
+        rows: &Rows,
+        text_starts: &[usize],
+        transactions: &Transactions,
+        rejected: &mut Rejected,
+        whole: &mut WholeCustomers,
+    ) {
+        let cleaned = &mut whole.cleaned;
         let (mut start, mut kept) = (0, 0);
         for (end, is_plain) in self.order.ends.iter().zip(&self.plain) {
             let own = start..*end as usize;
@@ -161,50 +191,47 @@ impl Cleaner {
                     self.order.rows.copy_within(own.clone(), kept);
                 }
                 kept += own.len();
-                whole.customers.resize(kept, customer_rows.len() as i32);
-                customer_rows.push(self.order.rows[first_kept]);
-                continue;
-            }
-            let mut previous: Option<usize> = None;
-            seen_transactions.clear();
-            for at in own {
-                let position = self.order.rows[at];
-                let row = position as usize;
-                if i64::from(rows.seconds[row]) > transactions.as_of_end {
-                    cleaned.future += 1;
-                    rejected.push_late(Reason::FutureTime, transactions.as_text(rows, &text_starts, row));
-                    continue;
-                }
-                if previous.is_some_and(|before| equal(rows, before, row)) {
-                    cleaned.duplicates += 1;
-                    if transactions.drop_duplicates {
+            } else {
+                let mut previous: Option<usize> = None;
+                self.seen_transactions.clear();
+                for at in own {
+                    let position = self.order.rows[at];
+                    let row = position as usize;
+                    if i64::from(rows.seconds[row]) > transactions.as_of_end {
+                        cleaned.future += 1;
+                        rejected
+                            .push_late(Reason::FutureTime, transactions.as_text(rows, text_starts, position));
                         continue;
                     }
+                    if previous.is_some_and(|before| equal(rows, before, row)) {
+                        cleaned.duplicates += 1;
+                        if transactions.drop_duplicates {
+                            continue;
+                        }
+                    }
+                    let transaction = rows.transactions.get(row).copied().unwrap_or(0);
+                    if transaction != 0 && !self.seen_transactions.insert(transaction) {
+                        cleaned.repeated_transactions += 1;
+                        continue;
+                    }
+                    previous = Some(row);
+                    self.order.rows[kept] = position;
+                    kept += 1;
                 }
-                let transaction = rows.transactions.get(row).copied().unwrap_or(0);
-                if transaction != 0 && !seen_transactions.insert(transaction) {
-                    cleaned.repeated_transactions += 1;
-                    continue;
-                }
-                previous = Some(row);
-                self.order.rows[kept] = position;
-                kept += 1;
             }
             if kept > first_kept {
-                let customer = customer_rows.len() as i32;
-                whole.customers.resize(kept, customer);
-                customer_rows.push(self.order.rows[first_kept]);
+                let customer = self.customers.len() as i32;
+                whole.customers.extend(repeat_n(customer, kept - first_kept));
+                self.customers.push(customer_of(rows, self.order.rows[first_kept]));
             }
         }
-        whole.gather(rows, &self.order.rows[..kept], transactions);
-        whole.ids = ids(rows, &text_starts, &customer_rows, &transactions.keys);
-        whole.cleaned = cleaned;
+        self.order.rows.truncate(kept);
     }
 
-    /// Row positions by customer, then by everything else that is published, so that the order does not
-    /// depend on how the rows came in. A stretch of the order is then a customer.
-    fn sort(&mut self, rows: &Rows, text_starts: &[usize], transactions: &Transactions) {
-        self.order.sort(&rows.keys);
+    /// Row positions of a stretch by customer, then by everything else that is published, so that the order does not
+    /// depend on how the rows came in.
+    fn sort(&mut self, rows: &Rows, stretch: Range<u32>, text_starts: &[usize], transactions: &Transactions) {
+        self.order.sort(&rows.keys[stretch.start as usize..stretch.end as usize], stretch.start);
         if !rows.text_lengths.is_empty() {
             self.split_by_text(rows, text_starts);
         }
@@ -254,7 +281,7 @@ impl Cleaner {
         }
     }
 
-    /// Divides stretches of one key between the texts that share it.
+    /// Divides the rows of one key between the texts that share it.
     fn split_by_text(&mut self, rows: &Rows, starts: &[usize]) {
         let of = |row: &u32| text(rows, starts, *row as usize);
         let mut ends = Vec::with_capacity(self.order.ends.len());
@@ -294,23 +321,29 @@ pub(super) fn text<'a>(rows: &'a Rows, starts: &[usize], row: usize) -> &'a [u8]
     }
 }
 
-fn ids(rows: &Rows, starts: &[usize], customer_rows: &[u32], kind: &KeyKind) -> ArrayRef {
+fn customer_of(rows: &Rows, row: u32) -> Customer {
+    Customer { key: rows.keys[row as usize], row }
+}
+
+fn ids(rows: &Rows, starts: &[usize], customers: &[Customer], kind: &KeyKind) -> ArrayRef {
     match kind {
         KeyKind::Integer => Arc::new(Int64Array::from_iter_values(
-            customer_rows.iter().map(|row| keys::key_integer(rows.keys[*row as usize])),
+            customers.iter().map(|customer| keys::key_integer(customer.key)),
         )),
         KeyKind::Packed => {
-            let mut builder = StringBuilder::with_capacity(customer_rows.len(), customer_rows.len() * 12);
+            let mut builder = StringBuilder::with_capacity(customers.len(), customers.len() * 12);
             let mut id = String::with_capacity(16);
-            for row in customer_rows {
+            for customer in customers {
                 id.clear();
-                keys::unpack(rows.keys[*row as usize], &mut id);
+                keys::unpack(customer.key, &mut id);
                 builder.append_value(&id);
             }
             Arc::new(builder.finish())
         }
         KeyKind::Text { .. } => Arc::new(StringArray::from_iter_values(
-            customer_rows.iter().map(|row| String::from_utf8_lossy(text(rows, starts, *row as usize))),
+            customers
+                .iter()
+                .map(|customer| String::from_utf8_lossy(text(rows, starts, customer.row as usize))),
         )),
     }
 }
@@ -328,8 +361,9 @@ pub fn id_hashes(ids: &dyn Array, seed: u64) -> Vec<u64> {
 
 impl Transactions {
     /// A row as the quarantine table shows it.
-    fn as_text(&self, rows: &Rows, starts: &[usize], row: usize) -> [Option<String>; 6] {
-        let id = ids(rows, starts, &[row as u32], &self.keys);
+    fn as_text(&self, rows: &Rows, starts: &[usize], position: u32) -> [Option<String>; 6] {
+        let row = position as usize;
+        let id = ids(rows, starts, &[customer_of(rows, position)], &self.keys);
         let package = self.package_ranks[rows.packages[row] as usize] as usize;
         let channel = match rows.channels[row] {
             NO_CHANNEL => None,

@@ -1,11 +1,11 @@
-//! Rows of a bucket by customer: a radix sort of row numbers by 64-bit key.
+//! Rows of a stretch by customer: a radix sort of row numbers by 64-bit key.
 //!
-//! The keys of a bucket are a narrow range, so few of their bits differ. Those bits and the row's number
+//! The keys of a stretch are a narrow range, so few of their bits differ. Those bits and the row's number
 //! share one 64-bit word, and the words are sorted from the least digit up (LSD radix sort, Knuth, *The Art
 //! of Computer Programming* 3, 5.2.5): a few passes over 8 bytes a row, and no comparison. Where they do not
 //! fit a word, pairs are compared. Rows of equal keys stay in the order of their numbers.
 //!
-//! Memory: 20 bytes a row, kept from one bucket to the next.
+//! Memory: 20 bytes a row, kept from one stretch to the next.
 
 /// Bits of a digit: 2,048 counters stay in the nearest cache.
 const DIGIT: u32 = 11;
@@ -18,13 +18,13 @@ pub struct RowOrder {
     counts: Vec<u32>,
     /// Row numbers by key.
     pub rows: Vec<u32>,
-    /// Where in `rows` each key's stretch ends.
+    /// Where in `rows` each key's rows end.
     pub ends: Vec<u32>,
 }
 
 impl RowOrder {
-    /// Orders the rows 0, 1, … (fewer than 2³²) by their keys.
-    pub fn sort(&mut self, keys: &[u64]) {
+    /// Orders the rows `start`, `start` + 1, … (below 2³²) by their keys.
+    pub fn sort(&mut self, keys: &[u64], start: u32) {
         self.rows.clear();
         self.ends.clear();
         let Some(first) = keys.first() else { return };
@@ -33,7 +33,7 @@ impl RowOrder {
         let key_bits = (64 - differing.leading_zeros()).saturating_sub(low);
         let row_bits = usize::BITS - (keys.len() - 1).leading_zeros();
         if key_bits + row_bits > 64 {
-            self.compare(keys);
+            self.compare(keys, start);
             return;
         }
         let mask = if key_bits == 64 { u64::MAX } else { (1 << key_bits) - 1 };
@@ -42,7 +42,7 @@ impl RowOrder {
         self.words.extend(keys.iter().enumerate().map(word));
         self.radix(key_bits, row_bits);
         let row_mask = 1u64.unbounded_shl(row_bits).wrapping_sub(1);
-        self.rows.extend(self.words.iter().map(|word| (word & row_mask) as u32));
+        self.rows.extend(self.words.iter().map(|word| (word & row_mask) as u32 + start));
         let key = |word: &u64| word.unbounded_shr(row_bits);
         let changes = self.words.windows(2).enumerate().filter(|(_, two)| key(&two[0]) != key(&two[1]));
         self.ends.extend(changes.map(|(at, _)| at as u32 + 1));
@@ -86,11 +86,11 @@ impl RowOrder {
     }
 
     /// The same by comparing.
-    fn compare(&mut self, keys: &[u64]) {
-        self.rows.extend(0..keys.len() as u32);
-        self.rows.sort_unstable_by_key(|row| (keys[*row as usize], *row));
-        let changes = self.rows.windows(2).enumerate();
-        let changes = changes.filter(|(_, two)| keys[two[0] as usize] != keys[two[1] as usize]);
+    fn compare(&mut self, keys: &[u64], start: u32) {
+        let key = |row: u32| keys[(row - start) as usize];
+        self.rows.extend(start..start + keys.len() as u32);
+        self.rows.sort_unstable_by_key(|row| (key(*row), *row));
+        let changes = self.rows.windows(2).enumerate().filter(|(_, two)| key(two[0]) != key(two[1]));
         self.ends.extend(changes.map(|(at, _)| at as u32 + 1));
         self.ends.push(keys.len() as u32);
     }
@@ -102,14 +102,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(order: &mut RowOrder, keys: &[u64]) {
-        order.sort(keys);
-        let mut expected: Vec<u32> = (0..keys.len() as u32).collect();
-        expected.sort_by_key(|row| keys[*row as usize]);
+        order.sort(keys, 1000);
+        let mut expected: Vec<u32> = (1000..1000 + keys.len() as u32).collect();
+        expected.sort_by_key(|row| keys[*row as usize - 1000]);
         assert_eq!(order.rows, expected);
+        let key = |row: u32| keys[row as usize - 1000];
         let mut at = 0;
         for end in &order.ends {
             let stretch = &order.rows[at..*end as usize];
-            assert!(stretch.iter().all(|row| keys[*row as usize] == keys[stretch[0] as usize]));
+            assert!(stretch.iter().all(|row| key(*row) == key(stretch[0])));
             at = *end as usize;
         }
         let distinct: std::collections::BTreeSet<&u64> = keys.iter().collect();
