@@ -12,6 +12,11 @@ const SLOTS: usize = 256;
 /// Room for the length before a text.
 const LENGTH: usize = 4;
 
+/// Entries of a table of numbers that the near cache does not hold beside those of the other columns.
+const LARGE: usize = 2048;
+/// Values whose places in a large table are asked for together, before the first is looked up.
+const AHEAD: usize = 256;
+
 /// Numbers, told apart by their bits.
 pub struct Numbers<T> {
     /// The index of a value plus one; zero is empty. Four bytes, so that the tables of many columns stay in the cache.
@@ -41,6 +46,18 @@ impl<T: Number> Numbers<T> {
                 Some(_) => at = (at + 1) & mask,
                 None => return self.insert(value, at),
             }
+        }
+    }
+
+    /// Appends the indices of values. A part goes through its columns in turn, so that a large table has left the cache
+    /// until its next page comes, and a look-up waits twice: for the slot and for the entry.
+    pub fn put_indices(&mut self, values: &[T], out: &mut Vec<u32>) {
+        for values in values.chunks(AHEAD) {
+            if self.entries.len() >= LARGE {
+                values.iter().for_each(|value| self.expect(*value));
+                values.iter().for_each(|value| self.expect_entry(*value));
+            }
+            out.extend(values.iter().map(|value| self.index_of(*value)));
         }
     }
 
@@ -175,4 +192,44 @@ impl Texts {
 pub fn put_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
     out.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numerics::random::hash_u64;
+    use std::collections::HashMap;
+
+    #[test]
+    fn numbers_come_in_the_order_of_their_first_rows() {
+        let mut numbers = Numbers::<i64>::new();
+        // Again and again the same and new ones, over what is large and over pages of any length; then all but the same slot.
+        let spread = |row: u64| hash_u64(row % 9000 % (row / 7 + 1), 1) as i64;
+        let close = |row: u64| ((row % 5000) << 32) as i64;
+        for value in [spread as fn(u64) -> i64, close] {
+            let values: Vec<i64> = (0..40_000).map(value).collect();
+            let mut naive = HashMap::new();
+            let expected: Vec<u32> = values
+                .iter()
+                .map(|value| {
+                    let next = naive.len() as u32;
+                    *naive.entry(*value).or_insert(next)
+                })
+                .collect();
+            let mut found = Vec::new();
+            let mut rest = values.as_slice();
+            while let Some((page, more)) =
+                rest.split_at_checked((rest.len() % 2999 + 1).min(rest.len())).filter(|two| !two.0.is_empty())
+            {
+                numbers.put_indices(page, &mut found);
+                rest = more;
+            }
+            assert!(found == expected);
+            assert!(numbers.entries().len() > 2 * LARGE && numbers.entries().len() == naive.len());
+            assert!(
+                values.iter().zip(&found).all(|(value, index)| numbers.entries()[*index as usize] == *value)
+            );
+            numbers.clear();
+        }
+    }
 }

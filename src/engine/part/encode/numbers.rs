@@ -92,7 +92,7 @@ impl<T: Number> Numbers<T> {
             (Form::Dictionary { most_bytes }, Some(dictionary)) if !self.is_plain => {
                 let known = dictionary.entries().len();
                 to.indices.clear();
-                to.indices.extend(values.iter().map(|value| dictionary.index_of(*value)));
+                dictionary.put_indices(values, to.indices);
                 let entries = dictionary.entries();
                 let width = index_width(entries.len());
                 to.body.push(width as u8);
