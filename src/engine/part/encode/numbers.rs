@@ -134,8 +134,7 @@ impl<T: Number> Numbers<T> {
         };
         self.page_bounds = bounds.or(self.page_bounds);
         let bounds = bounds.as_ref().map(|(min, max)| (min.as_bytes(), max.as_bytes()));
-        finder.end_page(counts, bounds, compared);
-        Ok(())
+        finder.end_page(counts, bounds, compared)
     }
 
     /// Ends the row group: the page of the dictionary, and what is known of all values.

@@ -197,12 +197,30 @@ pub struct Finder {
     /// Made for the first value.
     filter: Option<Sbbf>,
     most: usize,
+    /// Texts of the page, one after the other, and where each ends.
+    texts: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 impl Finder {
     /// For up to `most` values a row group.
     pub fn new(physical: Type, most: usize) -> Self {
-        Self { physical, pages: ColumnIndexBuilder::new(physical), is_rising: true, filter: None, most }
+        Self {
+            physical,
+            pages: ColumnIndexBuilder::new(physical),
+            is_rising: true,
+            filter: None,
+            most,
+            texts: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// A text that is not that of the row before. It waits for the end of the page: the filter is larger than the near
+    /// cache, and texts that go into it one after the other do not wait for each other's memory.
+    pub fn see_text(&mut self, text: &[u8]) {
+        self.texts.extend_from_slice(text);
+        self.ends.push(self.texts.len());
     }
 
     /// A value that is not that of the row before.
@@ -222,13 +240,23 @@ impl Finder {
         (rows, nulls): (usize, usize),
         bounds: Option<(&[u8], &[u8])>,
         compared: Ordering,
-    ) {
+    ) -> Result<(), ParquetError> {
+        let (texts, ends) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.ends));
+        let mut start = 0;
+        for end in &ends {
+            self.see(&texts[start..*end])?;
+            start = *end;
+        }
+        (self.texts, self.ends) = (texts, ends);
+        self.texts.clear();
+        self.ends.clear();
         match bounds {
             None if nulls < rows => self.pages.to_invalid(),
             None => self.pages.append(true, Vec::new(), Vec::new(), nulls as i64),
             Some((min, max)) => self.pages.append(false, min.to_vec(), max.to_vec(), nulls as i64),
         }
         self.is_rising &= compared != Ordering::Less;
+        Ok(())
     }
 
     /// What the footer gets, and the next row group begins.

@@ -109,7 +109,7 @@ impl Texts {
             texts.indices.push(index);
             // Keys are not compared with the text before.
             texts.has_last = false;
-            Ok(false)
+            false
         })
     }
 
@@ -119,7 +119,7 @@ impl Texts {
         rows: usize,
         nulls: Option<&NullBuffer>,
         to: &mut Target<'_>,
-        mut put: impl FnMut(&mut Self, usize) -> Result<bool, ParquetError>,
+        mut put: impl FnMut(&mut Self, usize) -> bool,
     ) -> Result<(), ParquetError> {
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         let mut at = 0;
@@ -128,7 +128,7 @@ impl Texts {
             let mut is_full = false;
             while end < most && !is_full {
                 if nulls.is_none_or(|nulls| nulls.is_valid(end)) {
-                    is_full = put(self, end)?;
+                    is_full = put(self, end);
                 }
                 end += 1;
             }
@@ -156,7 +156,7 @@ impl Texts {
     }
 
     /// Appends a text; whether the page is full of it.
-    fn put(&mut self, text: &[u8]) -> Result<bool, ParquetError> {
+    fn put(&mut self, text: &[u8]) -> bool {
         let shared = if self.has_last { common_prefix(&self.last, text) } else { 0 };
         let is_same = self.has_last && shared == text.len() && shared == self.last.len();
         if self.is_by_index() {
@@ -168,7 +168,7 @@ impl Texts {
                 }
             };
             self.indices.push(index);
-            return Ok(false);
+            return false;
         }
         let is_first = !self.page_bounds.any();
         match self.form {
@@ -194,10 +194,10 @@ impl Texts {
             }
             self.keep(text);
             if let Some(finder) = &mut self.finder {
-                finder.see(text)?;
+                finder.see_text(text);
             }
         }
-        Ok(self.plain.len() >= PAGE_BYTES)
+        self.plain.len() >= PAGE_BYTES
     }
 
     fn keep(&mut self, text: &[u8]) {
@@ -238,23 +238,24 @@ impl Texts {
                 Encoding::PLAIN
             }
         };
-        self.end_bounds(counts);
+        self.end_bounds(counts)?;
         to.chunk.put_page(counts, encoding, (to.body, None), to.compressors)
     }
 
-    fn end_bounds(&mut self, counts: (usize, usize)) {
+    fn end_bounds(&mut self, counts: (usize, usize)) -> Result<(), ParquetError> {
         if self.is_rising && self.page_bounds.any() {
             self.page_bounds.see(&self.last);
         }
         self.bounds.see_all(&self.page_bounds);
         if let Some(finder) = &mut self.finder {
             let compared = self.page_bounds.compared_with(&self.before);
-            finder.end_page(counts, self.page_bounds.short(), compared);
+            finder.end_page(counts, self.page_bounds.short(), compared)?;
             if self.page_bounds.any() {
                 std::mem::swap(&mut self.before, &mut self.page_bounds);
             }
         }
         self.page_bounds.clear();
+        Ok(())
     }
 
     /// Ends the row group: the page of the dictionary, and what is known of all values.
