@@ -56,6 +56,8 @@ pub struct Transactions {
     /// Sorted by code; a package's rank is its position.
     pub packages: Vec<Package>,
     package_ranks: Vec<u32>,
+    /// Of every package in minor units, 0 without one.
+    prices: Vec<i64>,
     /// Sorted; a channel's rank is its position.
     pub channel_names: Vec<String>,
     channel_ranks: Vec<u32>,
@@ -75,14 +77,10 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// Minor units that the catalogue asks for a package, 0 without a price.
-    fn price(&self, raw_code: u32, quantity: f32) -> i64 {
-        let rank = self.package_ranks[raw_code as usize] as usize;
-        match self.packages[rank].price {
-            Some(price) if quantity == 1.0 => price,
-            Some(price) => (price as f64 * f64::from(quantity)).round() as i64,
-            None => 0,
-        }
+    /// Minor units that the catalogue asks for a package, by its rank; 0 without a price.
+    fn price(&self, rank: usize, quantity: f32) -> i64 {
+        let price = self.prices[rank];
+        if quantity == 1.0 { price } else { (price as f64 * f64::from(quantity)).round() as i64 }
     }
 }
 
@@ -230,6 +228,7 @@ fn shuffle_with(
             _ => CustomerType::Text,
         },
         keys: rules.keys,
+        prices: packages.iter().map(|package| package.price.unwrap_or(0)).collect(),
         packages,
         package_ranks,
         channel_names,
