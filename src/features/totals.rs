@@ -49,27 +49,26 @@ impl Totals {
         }
     }
 
-    /// Takes in what one customer bought.
-    pub fn add(&mut self, bought: &[Bought]) {
+    /// Takes in one customer: its rows, which of them are the first of their package on their day, and what it bought.
+    pub fn add(&mut self, rows: &CustomerRows, first_of_package_day: &[bool], bought: &[Bought]) {
         for one in bought {
             let Some(total) = self.of_package.get_mut(one.package as usize) else { continue };
             total.purchases += one.times;
             total.customers += u64::from(one.times > 0);
             let days = (i64::from(one.first) / DAY, i64::from(one.last) / DAY);
             total.repeat_customers += u64::from(one.times > 1 && days.0 < days.1);
+            // Baskets of any age: once a day, as three in one basket say no more of what is in demand than one.
+            total.recent.iter_mut().for_each(|count| *count += one.days);
             total.revenue += one.revenue;
             total.last = total.last.max(Some(i64::from(one.last) * MICROS));
         }
-    }
-
-    /// Takes in the baskets of one customer. Once a day: three in one basket say no more of what is in
-    /// demand than one.
-    pub fn add_recent(&mut self, rows: &CustomerRows, first_of_package_day: &[bool]) {
-        for ((day, package), is_first) in rows.days.iter().zip(rows.packages).zip(first_of_package_day) {
-            let age = self.as_of_day - i64::from(*day);
-            if let Some(total) = self.of_package.get_mut(*package as usize) {
-                for (count, days) in total.recent.iter_mut().zip(self.windows) {
-                    *count += i64::from(*is_first && age < days);
+        // Rows come by day, so those before a window are the first ones, and mostly few.
+        for (window, days) in self.windows.into_iter().enumerate() {
+            let is_before = |day: &&u32| self.as_of_day - i64::from(**day) >= days;
+            let before = rows.days.iter().take_while(is_before).count();
+            for (package, is_first) in rows.packages[..before].iter().zip(first_of_package_day) {
+                if let Some(total) = self.of_package.get_mut(*package as usize) {
+                    total.recent[window] -= i64::from(*is_first);
                 }
             }
         }
@@ -115,8 +114,7 @@ mod tests {
         };
         grouping.group(&rows);
         let mut one = Totals::new(2, 100, 1);
-        one.add(grouping.bought());
-        one.add_recent(&rows, grouping.first_of_package_day());
+        one.add(&rows, grouping.first_of_package_day(), grouping.bought());
         let mut both = one.clone();
         both.merge(&one);
         let [first, second] = both.into_packages()[..] else { panic!("two packages") };

@@ -91,8 +91,7 @@ impl<'a> Linear<'a> {
         for rows in self.facts.customers(whole) {
             self.grouping.group(&rows);
             let bought = self.grouping.bought();
-            totals.add(bought);
-            totals.add_recent(&rows, self.grouping.first_of_package_day());
+            totals.add(&rows, self.grouping.first_of_package_day(), bought);
             let Some(tables) = &mut self.tables else { continue };
             let purchases = tables.activity.add(&rows);
             tables.mix.add(bought, purchases);
