@@ -104,7 +104,8 @@ impl Buckets {
         Scatterer::new(self)
     }
 
-    /// All rows of a bucket. Takes them out: memory and file are freed.
+    /// All rows of a bucket. Takes them out: memory and file are freed. Memory: the rows, and once more those that were on
+    /// scratch disk until they are put down.
     pub fn take(&self, bucket: usize) -> Result<Gathered, BucketError> {
         let mut all = Gathered::default();
         self.take_into(bucket, &mut all)?;

@@ -10,7 +10,7 @@ use crate::engine::rows::{Layout, Rows};
 /// Rows of a stretch, if keys are spread evenly. Packed keys leave gaps, so that it is some thousand rows in truth.
 const STRETCH: usize = 1024;
 
-/// A bucket, its memory kept for the next. Memory: the rows, and 16 bytes for a thousand of them.
+/// A bucket, its memory kept for the next. Memory: the rows, and 4 bytes a row of the largest chunk.
 #[derive(Debug, Clone, Default)]
 pub struct Gathered {
     pub rows: Rows,
@@ -71,9 +71,12 @@ struct Cells {
 
 impl Cells {
     fn of(chunks: &[&Rows], rows: usize) -> Self {
-        let keys = || chunks.iter().flat_map(|chunk| &chunk.keys);
-        let least = keys().copied().min().unwrap_or(0);
-        let most = keys().copied().max().unwrap_or(0);
+        // One chunk after the other: its keys are read from far away once.
+        let (least, most) = chunks
+            .iter()
+            .filter_map(|chunk| Some((*chunk.keys.iter().min()?, *chunk.keys.iter().max()?)))
+            .reduce(|all, own| (all.0.min(own.0), all.1.max(own.1)))
+            .unwrap_or_default();
         let wanted = (rows / STRETCH).max(1).ilog2();
         Self { least, most, shift: (u64::BITS - (most - least).leading_zeros()).saturating_sub(wanted) }
     }

@@ -54,7 +54,7 @@ impl RowOrder {
         let passes = key_bits.div_ceil(DIGIT);
         let digit = key_bits.div_ceil(passes.max(1));
         let (size, last) = (1usize << digit, (1u64 << digit) - 1);
-        self.spare.clear();
+        // Every word of it is written before it is read.
         self.spare.resize(self.words.len(), 0);
         // All counts in one reading; the passes then only move.
         self.counts.clear();
