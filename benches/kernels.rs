@@ -4,7 +4,7 @@
 //! thread. The queries are all customers and the pool the third that spends most, as in production.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use packwise::neighbours::calibrate::{BuildOptions, IndexKind, Sample, build};
+use packwise::neighbours::calibrate::{Askers, BuildOptions, IndexKind, Sample, build};
 use packwise::neighbours::exact::Exact;
 use packwise::neighbours::graph::GraphOptions;
 use packwise::neighbours::index::{NeighbourIndex, Neighbours};
@@ -84,6 +84,7 @@ fn assignment(c: &mut Criterion) {
 
 fn search(c: &mut Criterion) {
     const QUERIES: usize = 4096;
+    const LISTED: usize = 1 << 16;
     let all = customers(600_000);
     let pool = best(&all, 200_000);
     let queries = &all[..QUERIES * DIMS];
@@ -99,15 +100,28 @@ fn search(c: &mut Criterion) {
         let graph = GraphOptions::default();
         let options =
             BuildOptions { kind: IndexKind::Cells, k: 20, recall_wanted, seed: 1, threads: 1, graph };
-        let cells = build(&pool, DIMS, sample, &options).expect("points");
+        let cells = build(&pool, DIMS, sample, None, &options).expect("points");
         group.bench_function(BenchmarkId::new("cells/200000x16/k20/recall", recall_wanted), |b| {
             b.iter(|| cells.index.search(black_box(queries), 20, None, &mut out).expect("queries"));
         });
     }
+    let many = &all[..LISTED * DIMS];
+    let askers = Askers { rows: &all[LISTED * DIMS..][..48_000 * DIMS], count: 5_000_000 };
+    group.throughput(Throughput::Elements(LISTED as u64));
+    for recall_wanted in [0.95, 0.99] {
+        let graph = GraphOptions::default();
+        let options =
+            BuildOptions { kind: IndexKind::Cells, k: 20, recall_wanted, seed: 1, threads: 1, graph };
+        let lists = build(&pool, DIMS, sample, Some(askers), &options).expect("points");
+        group.bench_function(BenchmarkId::new("lists/200000x16/k20/recall", recall_wanted), |b| {
+            b.iter(|| lists.index.search(black_box(many), 20, None, &mut out).expect("queries"));
+        });
+    }
+    group.throughput(Throughput::Elements(QUERIES as u64));
     let graph = GraphOptions { connections: 16, build_width: 200 };
     let options =
         BuildOptions { kind: IndexKind::Graph, k: 20, recall_wanted: 0.95, seed: 1, threads: 2, graph };
-    let graph = build(&pool, DIMS, sample, &options).expect("points");
+    let graph = build(&pool, DIMS, sample, None, &options).expect("points");
     group.bench_function("graph/200000x16/k20/recall/0.95/single", |b| {
         b.iter(|| {
             for query in queries.chunks_exact(DIMS) {

@@ -6,12 +6,13 @@
 
 use arrow::array::{Array, RecordBatchReader};
 use packwise::engine::part::{PartWriter, RunFolder};
-use packwise::neighbours::calibrate::{Sample, calibrate, search_on_threads};
+use packwise::neighbours::calibrate::{Sample, calibrate, calibrate_lists, search_on_threads};
 use packwise::neighbours::cells::Cells;
 use packwise::neighbours::exact::Exact;
 use packwise::neighbours::graph::{Graph, GraphOptions};
 use packwise::neighbours::hnsw::Hnsw;
 use packwise::neighbours::index::{NeighbourIndex, Neighbours, Tunable};
+use packwise::neighbours::lists::Lists;
 use packwise::numerics::blocks::nearest;
 use packwise::numerics::kmeans::{self, Options, Start};
 use packwise::numerics::silhouette::{stratified_folds, stratified_repeats};
@@ -30,8 +31,8 @@ use std::time::Instant;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Queries that a thread answers at a time, about a part of a run.
-const BATCH: usize = 16_384;
+/// Queries that a thread answers at a time at the most, as in a run.
+const BATCH: usize = 1 << 16;
 
 /// Rows decoded at a time.
 const DECODED: usize = 65_536;
@@ -118,6 +119,8 @@ struct Search {
     queries: Matrix,
     /// Queries that the effort is chosen by.
     calibration: Matrix,
+    /// Others, which tell cells where those who ask are.
+    sample: Matrix,
     k: usize,
     kind: String,
     /// Mean recalls wanted, in rising order; exact search takes the first.
@@ -301,14 +304,20 @@ fn assign(task: &Assign, threads: usize) -> Result<Value, Failure> {
 /// Every index of packwise that a spec can name.
 enum Index {
     Exact(Exact),
+    Lists(Box<Lists>),
     Tunable(Box<dyn Tunable>),
 }
 
 impl Index {
-    fn build(kind: &str, pool: &[f32], dims: usize, threads: usize) -> Result<Self, Failure> {
-        Ok(match kind {
+    fn build(task: &Search, pool: &[f32], sample: &[f32], threads: usize) -> Result<Self, Failure> {
+        let dims = task.pool.dims;
+        Ok(match &*task.kind {
             "exact" => Self::Exact(Exact::build(pool, dims)?),
-            "cells" => Self::Tunable(Box::new(Cells::build(pool, dims, None, 1, threads)?)),
+            // As a run does where all customers are looked up.
+            "cells" => {
+                let cells = Cells::build(pool, dims, None, 1, threads)?;
+                Self::Lists(Box::new(Lists::build(cells, sample, task.k, 1, threads)?))
+            }
             "graph" => Self::Tunable(Box::new(Graph::build(
                 pool,
                 dims,
@@ -324,6 +333,7 @@ impl Index {
     fn reader(&self) -> &dyn NeighbourIndex {
         match self {
             Self::Exact(exact) => exact,
+            Self::Lists(lists) => lists.as_ref(),
             Self::Tunable(tunable) => tunable.as_ref(),
         }
     }
@@ -332,20 +342,24 @@ impl Index {
 /// Builds an index once and asks it at every wanted recall.
 fn search(task: &Search, threads: usize) -> Result<Value, Failure> {
     let (pool, queries) = (task.pool.read()?, task.queries.read()?);
-    let calibration = task.calibration.read()?;
+    let (calibration, sample) = (task.calibration.read()?, task.sample.read()?);
     let (dims, k) = (task.pool.dims, task.k);
     let begun = Instant::now();
-    let mut index = Index::build(&task.kind, &pool, dims, threads)?;
+    let mut index = Index::build(task, &pool, &sample, threads)?;
     let build_seconds = begun.elapsed().as_secs_f64();
 
     let mut recalls = Vec::new();
     for &wanted in &task.recalls {
         let begun = Instant::now();
         let mut row = json!({ "wanted": wanted, "reached": true });
-        if let Index::Tunable(index) = &mut index {
+        if !matches!(index, Index::Exact(_)) {
             let sample = Sample { queries: &calibration, exclude: None };
             let truth = search_on_threads(&Exact::build(&pool, dims)?, sample, k, threads)?;
-            let calibrated = calibrate(index.as_mut(), sample, &truth, wanted, threads)?;
+            let calibrated = match &mut index {
+                Index::Lists(lists) => calibrate_lists(lists, sample, &truth, wanted, threads)?,
+                Index::Tunable(index) => calibrate(index.as_mut(), sample, &truth, wanted, threads)?,
+                Index::Exact(_) => break,
+            };
             row["effort"] = calibrated.effort.into();
             row["reached"] = calibrated.reached.into();
             row["calibration_seconds"] = begun.elapsed().as_secs_f64().into();
@@ -374,8 +388,11 @@ fn lookups(
 ) -> Result<(Vec<u32>, f64), Failure> {
     let (dims, k) = (task.pool.dims, task.k);
     let mut found = vec![u32::MAX; task.queries.rows * k];
+    // As many for each thread.
+    let batches = task.queries.rows.div_ceil(BATCH).next_multiple_of(threads);
+    let batch = task.queries.rows.div_ceil(batches);
     let begun = Instant::now();
-    let work = Mutex::new(queries.chunks(BATCH * dims).zip(found.chunks_mut(BATCH * k)));
+    let work = Mutex::new(queries.chunks(batch * dims).zip(found.chunks_mut(batch * k)));
     on_threads(threads, || {
         let mut out = Neighbours::new();
         loop {

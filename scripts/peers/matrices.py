@@ -4,7 +4,7 @@ sample      scaled behaviour of the customers that segments are fitted on, in ra
 vectors     all customers, 16 principal components of behaviour and package tastes; fit, fit_start: rows of them
 searches    "customers": 32 such components, as neighbours are looked up by; "mixture": a mixture of Gaussians
 pool        the vectors of the customers with most revenue (of a mixture: with the largest first column)
-queries     vectors drawn at random from all customers; calibration: others, drawn the same way
+queries     vectors drawn at random from all customers; calibration, sample: others, drawn the same way
 truth       distances of the k nearest pool members of the first (judged) queries, exact in f64
 
 Rows follow the published order of customers. Scaling and factors are simpler than packwise's own (log, clip
@@ -33,7 +33,7 @@ SKEWED = ("revenue", "purchases", "distinct_packages", "average_purchase", "mean
 TASTE_WEIGHT = 3.0
 TASTES = 32
 SAMPLE = 50_000
-CALIBRATION, QUERIES, JUDGED = 2_000, 200_000, 5_000
+CALIBRATION, QUERIES, JUDGED, OTHERS = 2_000, 200_000, 5_000, 48_000
 FIT = 1_000_000
 SEED = 1
 
@@ -151,18 +151,19 @@ def searched(stem, vectors, richest, pools, k):
     """Pools of the first of `richest`, queries and truths: {pool size: descriptions}."""
     count = len(vectors)
     # In random order, so that the first of them are a sample too.
-    drawn = np.random.default_rng(SEED).permutation(count)[: CALIBRATION + QUERIES]
+    drawn = np.random.default_rng(SEED).permutation(count)[: CALIBRATION + QUERIES + OTHERS]
     made = {}
     # A pool of more than a third of the customers would be no pool.
     for size in sorted({min(size, count // 3) for size in pools}):
         pool = np.ascontiguousarray(vectors[np.sort(richest[:size])])
-        asked = np.ascontiguousarray(vectors[drawn[CALIBRATION:]])
+        asked = np.ascontiguousarray(vectors[drawn[CALIBRATION : CALIBRATION + QUERIES]])
         others = np.ascontiguousarray(vectors[drawn[:CALIBRATION]])
         name = f"{stem}-{size}"
         made[size] = {
             "pool": write_matrix(f"{name}-pool.f32", pool),
             "queries": write_matrix(f"{name}-queries.f32", asked),
             "calibration": write_matrix(f"{name}-calibration.f32", others),
+            "sample": write_matrix(f"{name}-sample.f32", np.ascontiguousarray(vectors[drawn[-OTHERS:]])),
             "calibration_truth": f"{name}-calibration-truth.npy",
             "judged_truth": f"{name}-truth.npy",
             "judged": min(JUDGED, len(asked)),

@@ -9,7 +9,7 @@ use super::exact::Exact;
 use super::graph::{Graph, GraphOptions};
 use super::hnsw::Hnsw;
 use super::index::{IndexError, NeighbourIndex, Neighbours, SearchError, Tunable, check_points};
-use std::time::Instant;
+use super::lists::{self, Lists};
 
 /// Auto searches a pool exactly up to this many values (points × dimensions), 4,096 points of 16: there
 /// an exact lookup takes some 12 µs, twice one in cells, and misses nothing. A size, not a stopwatch,
@@ -47,6 +47,15 @@ pub struct Sample<'a> {
     pub queries: &'a [f32],
     /// The pool position of each query that is a member, else [`super::index::NOTHING`].
     pub exclude: Option<&'a [u32]>,
+}
+
+/// Those who will ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Askers<'a> {
+    /// Some of them, others than recall is measured on: row-major, in the dimensions of the pool.
+    pub rows: &'a [f32],
+    /// All of them.
+    pub count: u64,
 }
 
 /// What is wanted of the index.
@@ -181,6 +190,18 @@ pub fn calibrate(
     Ok(best)
 }
 
+/// The same for lists, first of the cells by themselves.
+pub fn calibrate_lists(
+    lists: &mut Lists,
+    sample: Sample,
+    exact: &Neighbours,
+    wanted: f64,
+    threads: usize,
+) -> Result<Calibration, SearchError> {
+    lists.tune_cells(|cells| calibrate(cells, sample, exact, wanted, threads))?;
+    calibrate(lists, sample, exact, wanted, threads)
+}
+
 /// An index ready to answer, and how it came to be.
 pub struct BuiltIndex {
     pub index: Box<dyn NeighbourIndex>,
@@ -192,18 +213,17 @@ pub struct BuiltIndex {
     pub reached: bool,
     /// How far cells are probed or width of the graph search; `None` for exact search.
     pub effort: Option<usize>,
-    pub build_seconds: f64,
-    pub calibration_seconds: f64,
     /// One sentence for the run's summary.
     pub why: String,
 }
 
 /// Builds the index that is asked for over row-major `points` of `dims` columns and calibrates it on
-/// the sample. Nothing but the seconds it reports depends on a clock.
+/// the sample. Cells get lists where so many will ask that these are worth their making. Nothing depends on a clock.
 pub fn build(
     points: &[f32],
     dims: usize,
     sample: Sample,
+    askers: Option<Askers>,
     options: &BuildOptions,
 ) -> Result<BuiltIndex, IndexError> {
     let BuildOptions { kind, k, recall_wanted: wanted, seed, threads, graph } = *options;
@@ -218,7 +238,6 @@ pub fn build(
         IndexKind::Auto => IndexKind::Cells,
         asked => asked,
     };
-    let begun = Instant::now();
     let exact = Exact::build(points, dims)?;
     if chosen == IndexKind::Exact {
         let queries = sample.queries.len() / dims;
@@ -234,52 +253,61 @@ pub fn build(
             measured_recall: Recall { mean: 1.0, standard_error: 0.0, queries },
             reached: true,
             effort: None,
-            build_seconds: begun.elapsed().as_secs_f64(),
-            calibration_seconds: 0.0,
             why,
         });
     }
     if sample.queries.len() < dims {
         return Err(IndexError::Option { option: "sample", value: 0.0, expected: "at least one query" });
     }
-    let mut index: Box<dyn Tunable> = match chosen {
-        IndexKind::Graph => Box::new(Graph::build(points, dims, graph, seed, threads)?),
-        IndexKind::Hnsw => Box::new(Hnsw::build(points, dims, graph)?),
-        _ => Box::new(Cells::build(points, dims, None, seed, threads)?),
-    };
-    let build_seconds = begun.elapsed().as_secs_f64();
-    let begun = Instant::now();
     let truth = search_on_threads(&exact, sample, k, threads).map_err(IndexError::Sample)?;
     drop(exact);
-    let found = calibrate(index.as_mut(), sample, &truth, wanted, threads).map_err(IndexError::Sample)?;
+    let tune = |index: &mut dyn Tunable| {
+        calibrate(index, sample, &truth, wanted, threads).map_err(IndexError::Sample)
+    };
+    let width = |found: &Calibration| format!("searches {} wide", found.effort);
+    let (index, found, how): (Box<dyn NeighbourIndex>, Calibration, String) = match chosen {
+        IndexKind::Graph => {
+            let mut graph = Graph::build(points, dims, graph, seed, threads)?;
+            let found = tune(&mut graph)?;
+            (Box::new(graph), found, width(&found))
+        }
+        IndexKind::Hnsw => {
+            let mut graph = Hnsw::build(points, dims, graph)?;
+            let found = tune(&mut graph)?;
+            (Box::new(graph), found, width(&found))
+        }
+        _ => {
+            let mut cells = Cells::build(points, dims, None, seed, threads)?;
+            let within = |share: f32| format!("probes within {share:.3} of the distance found so far");
+            if let Some(askers) = askers.filter(|askers| lists::are_worth(n, askers.count, k)) {
+                let mut lists = Lists::build(cells, askers.rows, k, seed, threads)?;
+                let found = calibrate_lists(&mut lists, sample, &truth, wanted, threads);
+                let found = found.map_err(IndexError::Sample)?;
+                let (heads, share, probes) = (lists.heads(), lists.share(), within(lists.cells_share()));
+                let how = format!(
+                    "goes through lists of what is near {heads} places within {share:.3}, then {probes}"
+                );
+                (Box::new(lists), found, how)
+            } else {
+                let found = tune(&mut cells)?;
+                let how = within(found.effort as f32 / cells.most_effort() as f32);
+                (Box::new(cells), found, how)
+            }
+        }
+    };
     Ok(BuiltIndex {
-        why: why(kind, chosen, n, index.most_effort(), wanted, &found),
+        why: why(kind, chosen, n, &how, wanted, &found),
         index,
         kind: chosen,
         measured_recall: found.recall,
         reached: found.reached,
         effort: Some(found.effort),
-        build_seconds,
-        calibration_seconds: begun.elapsed().as_secs_f64(),
     })
 }
 
 /// One sentence on what was built and why.
-fn why(
-    asked: IndexKind,
-    chosen: IndexKind,
-    n: usize,
-    most: usize,
-    wanted: f64,
-    found: &Calibration,
-) -> String {
-    let Calibration { effort, recall, reached } = found;
-    let how = match chosen {
-        IndexKind::Cells => {
-            format!("probes within {:.3} of the distance found so far", *effort as f64 / most as f64)
-        }
-        _ => format!("searches {effort} wide"),
-    };
+fn why(asked: IndexKind, chosen: IndexKind, n: usize, how: &str, wanted: f64, found: &Calibration) -> String {
+    let Calibration { recall, reached, .. } = found;
     let kind = match asked {
         IndexKind::Auto => format!("{chosen}, because {n} points are too many to compare all"),
         _ => format!("{chosen}, as asked"),
@@ -303,7 +331,7 @@ mod tests {
     fn built(kind: IndexKind, points: &[f32], queries: &[f32], recall_wanted: f64) -> BuiltIndex {
         let options =
             BuildOptions { kind, k: 10, recall_wanted, seed: 4, threads: 2, graph: GraphOptions::default() };
-        build(points, DIMS, Sample { queries, exclude: None }, &options).expect("builds")
+        build(points, DIMS, Sample { queries, exclude: None }, None, &options).expect("builds")
     }
 
     #[test]
@@ -353,6 +381,27 @@ mod tests {
     }
 
     #[test]
+    fn cells_get_lists_where_many_will_ask() {
+        let (pool, queries) = (customers(17_000, DIMS, 1), customers(400, DIMS, 2));
+        let (rows, graph) = (customers(2000, DIMS, 3), GraphOptions::default());
+        let options =
+            BuildOptions { kind: IndexKind::Auto, k: 10, recall_wanted: 0.9, seed: 4, threads: 2, graph };
+        let sample = Sample { queries: &queries, exclude: None };
+        let built = |count| {
+            build(&pool, DIMS, sample, Some(Askers { rows: &rows, count }), &options).expect("builds")
+        };
+        let (few, many) = (built(lists::LEAST_QUERIES - 1), built(lists::LEAST_QUERIES * 2));
+        assert!(!few.why.contains("lists"), "{}", few.why);
+        assert!(many.reached && many.kind == IndexKind::Cells);
+        assert!(many.why.contains("goes through lists of what is near") && many.why.contains("then probes"));
+        let exact = Exact::build(&pool, DIMS).expect("points");
+        let truth = search_on_threads(&exact, sample, 10, 1).expect("answers");
+        let measured = recall(many.index.as_ref(), sample, &truth, 1).expect("answers");
+        assert_eq!(measured, many.measured_recall);
+        assert!(measured.mean < 1.0, "something is left out");
+    }
+
+    #[test]
     fn recall_counts_ties_and_has_an_interval() {
         let index = Exact::build(&[0.0, 1.0, -1.0, 5.0], 1).expect("points");
         let sample = Sample { queries: &[0.0, 5.0], exclude: None };
@@ -371,7 +420,7 @@ mod tests {
             let options =
                 BuildOptions { kind: IndexKind::Cells, k, recall_wanted, seed: 0, threads: 1, graph };
             let points: Vec<f32> = (0..60).map(|i| i as f32).collect();
-            build(&points, DIMS, Sample { queries, exclude: None }, &options).err().expect("refused")
+            build(&points, DIMS, Sample { queries, exclude: None }, None, &options).err().expect("refused")
         };
         let one = [1.0; DIMS];
         assert_eq!(error(f64::NAN, 3, &one).to_string(), "`recall` is NaN, it must be above 0 and at most 1");

@@ -21,6 +21,7 @@
 //! can lie in two of them.
 
 use self::bounds::Bounds;
+pub(super) use self::order::in_space;
 use self::search::Desk;
 use super::desks::Desks;
 use super::index::{
@@ -95,7 +96,7 @@ impl Cells {
             return Err(IndexError::Option { option: "cells", value: 0.0, expected: "at least 1" });
         }
         let threads = threads.max(1);
-        let centroids = order::in_space(&train(points, dims, wanted.min(n), seed, threads)?, dims);
+        let centroids = in_space(&train(points, dims, wanted.min(n), seed, threads)?, dims);
         let (labels, distances) = assign(points, dims, &centroids, threads);
 
         let mut order: Vec<u32> = (0..n as u32).collect();
@@ -143,6 +144,21 @@ impl Cells {
     pub fn cells(&self) -> usize {
         self.firsts.len() - 1
     }
+
+    /// The pool position of each slot, [`VACANT`] between cells.
+    pub(super) fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// The point of each slot one after another, where the machine is quick with bytes.
+    pub(super) fn rows(&self) -> Option<&Rows> {
+        self.codes.as_ref().map(|codes| &codes.rows)
+    }
+
+    /// The point of each slot.
+    pub(super) fn points(&self) -> &Blocks {
+        &self.points
+    }
 }
 
 impl Tunable for Cells {
@@ -178,12 +194,28 @@ impl NeighbourIndex for Cells {
         let dims = self.dims();
         check_queries(queries, dims, k, exclude)?;
         out.begin(k);
-        self.desks.lend(|desk| desk.search(self, queries, k, exclude, out));
+        self.desks.lend(|desk| desk.search(self, queries, k, exclude, None, out));
         Ok(())
     }
 }
 
 impl Cells {
+    /// The same where something is known already: of each query a squared distance that the k-th nearest is not beyond. Points beyond it
+    /// are left out, so a query may get fewer than k.
+    pub(super) fn search_within(
+        &self,
+        queries: &[f32],
+        k: usize,
+        exclude: Option<&[u32]>,
+        bars: &[f32],
+        out: &mut Neighbours,
+    ) -> Result<(), SearchError> {
+        check_queries(queries, self.dims(), k, exclude)?;
+        out.begin(k);
+        self.desks.lend(|desk| desk.search(self, queries, k, exclude, Some(bars), out));
+        Ok(())
+    }
+
     /// The blocks of a cell that may hold points within a reach of queries, given lower bounds of their distances from the centroid, and the
     /// reaches: those whose points are far enough from it for one of them.
     fn reached<const Q: usize>(&self, cell: usize, apart: [f32; Q], reaches: [f32; Q]) -> Range<usize> {
@@ -205,7 +237,7 @@ impl Cells {
 }
 
 /// A distance beyond which nothing counts, of a computed square.
-fn reach(square: f32, dims: usize) -> f32 {
+pub(super) fn reach(square: f32, dims: usize) -> f32 {
     (above(square, dims).sqrt() as f32).next_up()
 }
 
@@ -219,7 +251,7 @@ fn above(square: f32, dims: usize) -> f64 {
     (f64::from(square) + dims as f64 * f64::from(f32::MIN_POSITIVE)) * (1.0 + 2.0 * slack(dims))
 }
 
-fn below(square: f32, dims: usize) -> f64 {
+pub(super) fn below(square: f32, dims: usize) -> f64 {
     (f64::from(square) - dims as f64 * f64::from(f32::MIN_POSITIVE)).max(0.0) * (1.0 - 2.0 * slack(dims))
 }
 
@@ -264,6 +296,7 @@ mod search;
 #[cfg(test)]
 mod tests {
     use super::super::conformance::customers;
+    use super::super::lists::Lists;
     use super::*;
 
     /// What effort leaves out must not depend on the machine.
@@ -274,6 +307,9 @@ mod tests {
             let exclude: Vec<u32> = (0..300).map(|query| query * 7).collect();
             let mut with = Cells::build(&points, dims, None, 3, 2).expect("points");
             let mut without = Cells { codes: None, ..with.clone() };
+            let sample = customers(800, dims, 4);
+            let mut lists =
+                [&with, &without].map(|cells| Lists::build(cells.clone(), &sample, 9, 3, 2).expect("points"));
             let mut last = None;
             for effort in [1, 20, 100, 200, MOST_EFFORT] {
                 let answers = [&mut with, &mut without].map(|cells| {
@@ -283,6 +319,16 @@ mod tests {
                     out
                 });
                 assert_eq!(answers[0], answers[1], "{dims} dimensions, effort {effort}");
+                let of_lists = lists.each_mut().map(|lists| {
+                    lists.tune_cells(|cells| cells.set_effort(effort));
+                    lists.set_effort(effort);
+                    let mut out = Neighbours::new();
+                    lists.search(&queries, 9, Some(&exclude), &mut out).expect("queries");
+                    out
+                });
+                assert_eq!(of_lists[0], of_lists[1], "lists, {dims} dimensions, effort {effort}");
+                let is_all = effort == MOST_EFFORT;
+                assert!(!is_all || of_lists[0] == answers[0], "all of lists, {dims} dimensions");
                 assert!(effort > 100 || last.as_ref() != Some(&answers[0]), "effort matters");
                 last = answers.into_iter().next();
             }

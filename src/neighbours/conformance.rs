@@ -5,6 +5,7 @@ use super::exact::Exact;
 use super::graph::{Graph, GraphOptions};
 use super::hnsw::Hnsw;
 use super::index::{IndexError, NOTHING, NeighbourIndex, Neighbours, SearchError, Tunable};
+use super::lists::Lists;
 use crate::numerics::random::generator;
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -14,10 +15,12 @@ type Built = Result<Box<dyn NeighbourIndex>, IndexError>;
 type Build = fn(&[f32], usize) -> Built;
 
 /// Name, builder, and whether its answers are exact.
-const INDEXES: [(&str, Build, bool); 5] = [
+const INDEXES: [(&str, Build, bool); 7] = [
     ("exact", |points, dims| Ok(Box::new(Exact::build(points, dims)?)), true),
     ("all cells", |points, dims| Ok(Box::new(Cells::build(points, dims, None, 3, 2)?)), true),
     ("some cells", |points, dims| Ok(Box::new(some_cells(points, dims)?)), false),
+    ("all of lists", |points, dims| Ok(Box::new(lists(points, dims)?)), true),
+    ("some of lists", |points, dims| Ok(Box::new(some_of_lists(points, dims)?)), false),
     ("graph", |points, dims| Ok(Box::new(Graph::build(points, dims, GraphOptions::default(), 3, 2)?)), false),
     ("hnsw", |points, dims| Ok(Box::new(Hnsw::build(points, dims, GraphOptions::default())?)), false),
 ];
@@ -26,6 +29,16 @@ fn some_cells(points: &[f32], dims: usize) -> Result<Cells, IndexError> {
     let mut cells = Cells::build(points, dims, None, 3, 1)?;
     cells.set_effort(cells.most_effort() / 2);
     Ok(cells)
+}
+
+fn lists(points: &[f32], dims: usize) -> Result<Lists, IndexError> {
+    Lists::build(some_cells(points, dims)?, &customers(900, dims, 7), 9, 3, 2)
+}
+
+fn some_of_lists(points: &[f32], dims: usize) -> Result<Lists, IndexError> {
+    let mut lists = lists(points, dims)?;
+    lists.set_effort(lists.most_effort() / 2);
+    Ok(lists)
 }
 
 /// Customer-like rows: ten skewed groups of different spread. Another key gives other customers of the
@@ -209,6 +222,13 @@ fn two_builds_on_any_threads_answer_the_same() {
         search(&index, &queries, 9, None)
     };
     assert_eq!(cells(1, 3), cells(5, 3));
+    let of_lists = |threads| {
+        let cells = Cells::build(&points, dims, None, 3, threads).expect("points");
+        let mut lists = Lists::build(cells, &customers(900, dims, 7), 9, 3, threads).expect("points");
+        lists.set_effort(lists.most_effort() / 2);
+        search(&lists, &queries, 9, None)
+    };
+    assert_eq!(of_lists(1), of_lists(5));
     assert_ne!(cells(1, 3), cells(1, 4), "the seed decides the cells");
 }
 

@@ -7,6 +7,7 @@
 //! | [`packages`] | what candidates bought |
 //! | [`index`] | what every index promises |
 //! | [`exact`], [`cells`], [`graph`], [`hnsw`] | four indexes |
+//! | [`lists`] | cells for so many queries that what is near to them can be put down beforehand |
 //! | [`calibrate`] | recall on all customers; the least effort that reaches it |
 
 pub mod calibrate;
@@ -18,6 +19,7 @@ pub mod exact;
 pub mod graph;
 pub mod hnsw;
 pub mod index;
+pub mod lists;
 mod nearest;
 pub mod packages;
 pub mod pool;

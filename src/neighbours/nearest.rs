@@ -53,6 +53,11 @@ impl Nearest {
         self.exclude.extend(exclude.into_iter().flatten());
     }
 
+    /// Takes it as known that no point beyond these distances, one a query or none at all, is among the nearest.
+    pub fn expect_within(&mut self, bars: &[f32]) {
+        self.bars[..bars.len()].copy_from_slice(bars);
+    }
+
     fn excluded(&self, query: usize) -> u32 {
         self.exclude.get(query).copied().unwrap_or(VACANT)
     }
@@ -244,7 +249,7 @@ impl<const Q: usize> Collect for Finds<'_, Q> {
 }
 
 /// A candidate as one integer: distances are never negative, so integers order by (distance, position).
-fn key_of(distance: f32, position: u32) -> u64 {
+pub(super) fn key_of(distance: f32, position: u32) -> u64 {
     u64::from(distance.to_bits()) << 32 | u64::from(position)
 }
 

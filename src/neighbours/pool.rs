@@ -1,9 +1,10 @@
 //! Candidates: the customers of high-revenue segments, bounded by hash, with what they buy.
 
 use super::NeighbourError;
-use super::calibrate::{self, BuildOptions, BuiltIndex, IndexKind, Sample};
+use super::calibrate::{self, Askers, BuildOptions, BuiltIndex, IndexKind, Sample};
 use super::graph::GraphOptions;
 use super::index::NOTHING;
+use super::lists::LEAST_QUERIES;
 use super::packages::PackageLists;
 use super::vectors::VectorModel;
 use crate::config::Config;
@@ -17,6 +18,7 @@ use crate::segments::{Segments, scale_rows};
 use crate::tables::{CustomerType, NEIGHBOUR_CANDIDATES};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Decides which customers are in a pool; other than the seed of the sample that models are fitted
@@ -186,8 +188,15 @@ pub fn build(
     collect(features, segments, &vectors, &rule, &samples, settings.min_active_days as f64, engine, folder)?;
 
     let hasher = HashSample::new(1, seed);
-    let (sample_vectors, sample_segments) =
-        recall_sample(features, segments, &vectors, settings.recall_sample)?;
+    // Recall is measured on the first of the sample, which are as likely to be any customer as any other. The rest say where
+    // customers are.
+    let measured = settings.recall_sample.min(features.sample.len());
+    let (sample_vectors, sample_segments) = placed(features, segments, &vectors, 0..measured)?;
+    let (rest_vectors, rest_segments) = if features.customers >= LEAST_QUERIES {
+        placed(features, segments, &vectors, measured..features.sample.len())?
+    } else {
+        Default::default()
+    };
     let mut neighbourhood = Neighbourhood {
         of_segment: vec![None; segments.model.k],
         pools: Vec::new(),
@@ -211,8 +220,17 @@ pub fn build(
             .enumerate()
             .filter(|(customer, _)| askers.contains(&sample_segments[*customer]))
             .collect();
+        let rest: Vec<f32> = rest_vectors
+            .chunks_exact(dims)
+            .zip(&rest_segments)
+            .filter(|(_, segment)| askers.contains(segment))
+            .flat_map(|(vector, _)| vector.iter().copied())
+            .collect();
+        let count = askers.iter().map(|segment| segments.profiles[*segment as usize].customers).sum();
+        let others = (!rest.is_empty()).then_some(Askers { rows: &rest, count });
+        let asking = Asking { queries: &queries, others };
         let pool =
-            build_pool(sampled, &queries, features, dims, config, engine.threads, &neighbourhood.hasher)?;
+            build_pool(sampled, asking, features, dims, config, engine.threads, &neighbourhood.hasher)?;
         let (wanted, built) = (settings.recall, &pool.built);
         neighbourhood.quality.push(IndexQuality {
             candidates: pool.len(),
@@ -237,21 +255,19 @@ pub fn build(
     Ok(Some(neighbourhood))
 }
 
-/// Vectors and segments of the customers that recall is measured on: the first of the sample, which
-/// are as likely to be any customer as any other.
-fn recall_sample(
+/// Vectors and segments of some customers of the sample.
+fn placed(
     features: &Features,
     segments: &Segments,
     vectors: &VectorModel,
-    size: usize,
+    range: Range<usize>,
 ) -> Result<(Vec<f32>, Vec<u32>), NeighbourError> {
-    let scaled = &segments.sample_rows;
     let dims = segments.model.behaviour.dims();
-    let count = features.sample.len().min(size);
+    let scaled = &segments.sample_rows[range.start * dims..range.end * dims];
     let mut distances = Vec::new();
-    let placed = scaled.chunks_exact(dims).take(count);
+    let placed = scaled.chunks_exact(dims);
     let placed = placed.map(|row| segments.model.place(row, &mut distances).segment as u32).collect();
-    let bought: Vec<(Vec<u32>, Vec<f64>)> = features.sample[..count]
+    let bought: Vec<(Vec<u32>, Vec<f64>)> = features.sample[range]
         .iter()
         .map(|c| c.packages.iter().map(|(code, weight)| (*code, f64::from(*weight))).unzip())
         .collect();
@@ -323,9 +339,16 @@ fn collect(
     Ok(())
 }
 
+/// Who will ask a pool.
+struct Asking<'a> {
+    /// Customers of the sample with their vectors, whom recall is measured on.
+    queries: &'a [(usize, &'a [f32])],
+    others: Option<Askers<'a>>,
+}
+
 fn build_pool(
     sampled: Vec<Sampled<Candidate>>,
-    queries: &[(usize, &[f32])],
+    Asking { queries, others }: Asking,
     features: &Features,
     dims: usize,
     config: &Config,
@@ -369,7 +392,7 @@ fn build_pool(
         threads,
         graph: GraphOptions { connections: settings.hnsw_links, build_width: settings.hnsw_build },
     };
-    let built = calibrate::build(&points, dims, Sample { queries: &flat, exclude }, &wanted)?;
+    let built = calibrate::build(&points, dims, Sample { queries: &flat, exclude }, others, &wanted)?;
     Ok(Pool { members, packages, built })
 }
 

@@ -9,7 +9,7 @@
 //! **What is unsafe here.** Loads and stores, which all go through references to arrays of one register's
 //! size, so that they cannot leave them; and nothing else: the instructions are those that the functions enable.
 
-use super::blocks::{Blocks, Collect, LANES, Room};
+use super::blocks::{Blocks, Collect, LANES, Lane, Room};
 use super::coarse::{Asked, Coarse, Coded, steps};
 use super::near::{Bound, bisect, bisect_below, bisect_bits, most};
 use super::rows::{PIECE, Rows};
@@ -127,24 +127,49 @@ pub(super) fn distances_to(
             let query = quarters([&a.1[piece], &b.1[piece], &c.1[piece], &d.1[piece]]);
             fours[lane] = _mm512_sub_ps(point, query);
         }
-        let [a, b, c, d] = fours;
-        let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
-        let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
-        // Quarter j of register i held pair 4 j + i, and so does lane 4 j + i now.
-        let dimensions = [
-            _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
-            _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
-            _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
-            _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
-        ];
         // Of the zeros behind the last dimension nothing is added.
-        for difference in dimensions {
+        for difference in side_by_side(fours) {
             sum = _mm512_fmadd_ps(difference, difference, sum);
         }
     }
     let mut out = [0.0; LANES];
     store(sum, &mut out);
     out
+}
+
+/// The points of sixteen slots as a block: a register a dimension. [`Blocks::take`]
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn take(points: &Rows, slots: &[u32; LANES], block: &mut [Lane]) {
+    let mut rows: [&[[f32; PIECE]]; LANES] = [&[]; LANES];
+    for lane in 0..LANES {
+        rows[lane] = points.pieces_of(slots[lane]);
+    }
+    for (piece, lanes) in block.chunks_mut(PIECE).enumerate() {
+        let mut fours = [_mm512_setzero_ps(); PIECE];
+        for lane in 0..PIECE {
+            let [a, b, c, d] = [rows[lane], rows[lane + 4], rows[lane + 8], rows[lane + 12]];
+            fours[lane] = quarters([&a[piece], &b[piece], &c[piece], &d[piece]]);
+        }
+        for (lane, dimension) in lanes.iter_mut().zip(side_by_side(fours)) {
+            store(dimension, &mut lane.0);
+        }
+    }
+}
+
+/// Of four registers with pieces, quarter j of register i that of pair or point 4 j + i, four with a dimension of all sixteen each.
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn side_by_side(fours: [__m512; PIECE]) -> [__m512; PIECE] {
+    let [a, b, c, d] = fours;
+    let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+    let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+    // What quarter j of register i held is in lane 4 j + i now.
+    [
+        _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
+        _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
+        _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+        _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+    ]
 }
 
 /// Four pieces side by side, each put there as it is loaded: that takes no shuffle.
@@ -383,24 +408,33 @@ pub(super) fn retain(values: &mut [[f32; LANES]], names: &mut [[u32; LANES]], ba
     count
 }
 
-/// [`super::near::sort`].
+/// [`super::near::sort`]: thirty-two values are compared with each of all, and each counts the smaller ones.
 #[target_feature(enable = "avx512f,popcnt")]
 pub(super) fn sort(values: &[u64], sorted: &mut [u64]) {
-    let (eights, rest) = values.as_chunks::<8>();
-    // SAFETY: as many integers are read as there are.
-    let rest = unsafe {
-        _mm512_mask_loadu_epi64(_mm512_set1_epi64(-1), (1u8 << rest.len()) - 1, rest.as_ptr().cast())
-    };
-    for &value in values {
-        let wide = _mm512_set1_epi64(value as i64);
-        // Nothing is more than what fills the rest.
-        let mut smaller = _mm512_cmplt_epu64_mask(rest, wide).count_ones();
-        for eight in eights {
-            // SAFETY: eight integers are read, which is what there is.
-            let others = unsafe { _mm512_loadu_si512(eight.as_ptr().cast()) };
-            smaller += _mm512_cmplt_epu64_mask(others, wide).count_ones();
+    const EIGHTS: usize = 4;
+    for some in values.chunks(8 * EIGHTS) {
+        let (mut own, mut smaller) = ([_mm512_setzero_si512(); EIGHTS], [_mm512_setzero_si512(); EIGHTS]);
+        for (own, some) in own.iter_mut().zip(some.chunks(8)) {
+            // SAFETY: as many integers are read as there are.
+            *own = unsafe {
+                _mm512_maskz_loadu_epi64((1u16 << some.len()).wrapping_sub(1) as u8, some.as_ptr().cast())
+            };
         }
-        sorted[smaller as usize] = value;
+        for &value in values {
+            let wide = _mm512_set1_epi64(value as i64);
+            for at in 0..EIGHTS {
+                let less = _mm512_cmplt_epu64_mask(wide, own[at]);
+                smaller[at] = _mm512_mask_add_epi64(smaller[at], less, smaller[at], _mm512_set1_epi64(1));
+            }
+        }
+        let mut places = [[0u64; 8]; EIGHTS];
+        for (places, smaller) in places.iter_mut().zip(smaller) {
+            // SAFETY: eight integers are written, which is what there is room for.
+            unsafe { _mm512_storeu_si512(places.as_mut_ptr().cast(), smaller) };
+        }
+        for (value, place) in some.iter().zip(places.as_flattened()) {
+            sorted[*place as usize] = *value;
+        }
     }
 }
 

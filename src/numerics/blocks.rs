@@ -24,6 +24,7 @@
 use super::avx512;
 use super::near::plain_keep;
 use super::pages::filled;
+use super::rows::Rows;
 use super::simd::{InstructionSet, Kernel, dispatch, widest};
 use std::ops::Range;
 
@@ -37,8 +38,8 @@ pub const VACANT: u32 = u32::MAX;
 #[repr(C, align(64))]
 pub(super) struct Lane(pub(super) [f32; LANES]);
 
-/// Points of `dims` f32 dimensions in blocks of [`LANES`], `dims * 64` bytes a block.
-#[derive(Clone, Debug)]
+/// Points of `dims` f32 dimensions in blocks of [`LANES`], `dims * 64` bytes a block. By default none, to be filled.
+#[derive(Clone, Debug, Default)]
 pub struct Blocks {
     dims: usize,
     slots: usize,
@@ -71,6 +72,33 @@ impl Blocks {
             blocks.put(slot, &rows[row as usize * dims..][..dims]);
         }
         blocks
+    }
+
+    /// Puts the points of some slots of `rows` in the place of its own.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn take(&mut self, rows: &Rows, slots: &[[u32; LANES]]) {
+        self.take_with(InstructionSet::detect(), rows, slots);
+    }
+
+    fn take_with(&mut self, set: InstructionSet, rows: &Rows, slots: &[[u32; LANES]]) {
+        self.dims = rows.dims();
+        self.slots = slots.len() * LANES;
+        self.lanes.resize(slots.len() * self.dims, Lane([f32::INFINITY; LANES]));
+        for (slots, block) in slots.iter().zip(self.lanes.chunks_exact_mut(self.dims)) {
+            match set {
+                // SAFETY: this value exists only where the instructions do.
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx512 => unsafe { avx512::take(rows, slots, block) },
+                _ => slots.iter().enumerate().for_each(|(at, slot)| {
+                    block
+                        .iter_mut()
+                        .zip(rows.point(*slot as usize))
+                        .for_each(|(lane, value)| lane.0[at] = *value);
+                }),
+            }
+        }
     }
 
     fn vacant(slots: usize, dims: usize) -> Self {

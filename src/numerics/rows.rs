@@ -58,6 +58,10 @@ impl Rows {
         self.values[first..].as_flattened_mut()[..row.len()].copy_from_slice(row);
     }
 
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
     /// A point's values.
     pub fn point(&self, slot: usize) -> &[f32] {
         &self.pieces_of(slot as u32).as_flattened()[..self.dims]

@@ -16,8 +16,8 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Customers that are looked up and scored together: more share more of a look-up, fewer bound the memory of
-/// answers (8 bytes a neighbour).
-const GROUP: usize = 8_192;
+/// answers (8 bytes a neighbour). Parts are the smaller the less memory there is.
+const GROUP: usize = 1 << 16;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// What a visit goes by.

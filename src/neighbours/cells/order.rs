@@ -5,7 +5,7 @@
 
 /// The centroids (row-major) in the order of a tree that halves them: each half again, across the line between two that are far
 /// apart.
-pub(super) fn in_space(centroids: &[f32], dims: usize) -> Vec<f32> {
+pub fn in_space(centroids: &[f32], dims: usize) -> Vec<f32> {
     let mut rows: Vec<&[f32]> = centroids.chunks_exact(dims).collect();
     let mut keyed = Vec::with_capacity(rows.len());
     halve(&mut rows, &mut keyed);

@@ -23,6 +23,9 @@ const AHEAD: usize = 8;
 /// Cells of the first stage after the nearest one.
 const STAGE: usize = 2;
 
+/// The same where it is known how far the nearest are: what is wanted hardly changes on the way.
+const KNOWN_STAGE: usize = 16;
+
 /// In the first stage bytes are looked at where a cell has so many times the points that are wanted: of fewer they leave too many.
 const BYTES_FROM: usize = 16;
 
@@ -49,6 +52,7 @@ impl Desk {
         queries: &[f32],
         k: usize,
         exclude: Option<&[u32]>,
+        bars: Option<&[f32]>,
         out: &mut Neighbours,
     ) {
         self.ranking.prepare(cells);
@@ -74,9 +78,11 @@ impl Desk {
                     batch.cells.push(cell);
                     batch.squares.push(squares[query as usize]);
                     batch.exclude.extend(exclude.map(|exclude| exclude[first + query as usize]));
+                    batch.bars.extend(bars.map(|bars| bars[first + query as usize]));
                 }
-                batch.in_full = k * BYTES_FROM > cells.len() / cells.cells();
+                batch.in_full = k * BYTES_FROM > cells.len() / cells.cells() && bars.is_none();
                 batch.best.reset(some.len(), k, exclude.map(|_| &batch.exclude[..]));
+                batch.best.expect_within(&batch.bars);
                 batch.run(cells, self);
                 for (place, &(_, query)) in some.iter().enumerate() {
                     out.put(first + query as usize, batch.best.sorted(place));
@@ -125,6 +131,8 @@ struct Batch {
     /// The squared distances from their centroids.
     squares: Vec<f32>,
     exclude: Vec<u32>,
+    /// What the k-th nearest of each query is not beyond, if that is known.
+    bars: Vec<f32>,
     /// Whether bytes are left out of the first stage.
     in_full: bool,
     best: Nearest,
@@ -143,6 +151,7 @@ impl Batch {
         self.cells.clear();
         self.squares.clear();
         self.exclude.clear();
+        self.bars.clear();
     }
 
     fn run(&mut self, cells: &Cells, desk: &mut Desk) {
@@ -153,7 +162,7 @@ impl Batch {
         open.extend(0..self.cells.len() as u32);
         // In stages of 2, 4, 8 … cells: each lowers what a cell of the next must be within. Inside a stage the order is by
         // cell, so that queries share scans.
-        let (mut from, mut stage) = (0, STAGE);
+        let (mut from, mut stage) = (0, if self.bars.is_empty() { STAGE } else { KNOWN_STAGE });
         while !open.is_empty() {
             desk.wanted.clear();
             open.retain(|&query| {
@@ -165,7 +174,7 @@ impl Batch {
                 // Of the first stage as ranked.
                 let reach = match from {
                     0 => self.reaches[query as usize],
-                    _ => reach_of(&mut self.best, cells, query as usize),
+                    _ => reach_of(&mut self.best, &self.bars, cells, query as usize),
                 };
                 let wanted = next.iter().take_while(|rank| distance_of(**rank) <= reach);
                 let before = desk.wanted.len();
@@ -218,6 +227,13 @@ impl Batch {
                 _ => {}
             }
             first = queries.end;
+            if !self.bars.is_empty()
+                && let Some(codes) = &cells.codes
+            {
+                let measured =
+                    Measured { rows: &codes.rows, positions: &cells.positions, queries: &self.queries };
+                self.pending.measure(measured, &mut self.best);
+            }
         }
         self.cells = labels;
     }
@@ -229,6 +245,9 @@ impl Batch {
         queries: [usize; Q],
         desk: &mut Desk,
     ) {
+        if !self.bars.is_empty() {
+            return self.visit(cells, cell, queries.map(|query| query as u32), false, desk);
+        }
         let blocks = cells.firsts[cell]..cells.firsts[cell + 1];
         let positions = cells.positions[blocks.start * LANES..blocks.end * LANES].as_chunks().0;
         desk.measure(queries.map(|query| self.queries.point(query)), &cells.points, blocks);
@@ -240,7 +259,8 @@ impl Batch {
     /// The other cells that each query may want.
     fn rank(&mut self, cells: &Cells, desk: &mut Desk) {
         self.reaches.clear();
-        self.reaches.extend((0..self.cells.len()).map(|query| reach_of(&mut self.best, cells, query)));
+        let Self { best, bars, .. } = self;
+        self.reaches.extend((0..self.cells.len()).map(|query| reach_of(best, bars, cells, query)));
         let Self { queries, cells: own, squares, reaches, ranks, .. } = self;
         desk.ranking.rank(cells, Asking { queries, cells: own, squares, reaches }, ranks);
     }
@@ -282,7 +302,8 @@ impl Batch {
 
 /// What the cells of a query's next stage must be within. It must not depend on anything but points, query and effort, so it is
 /// a share of a distance that does not.
-fn reach_of(best: &mut Nearest, cells: &Cells, query: usize) -> f32 {
+fn reach_of(best: &mut Nearest, bars: &[f32], cells: &Cells, query: usize) -> f32 {
     let share = cells.effort as f32 / MOST_EFFORT as f32;
-    share * reach(best.settle(query), cells.dims())
+    let known = bars.get(query).copied().unwrap_or(f32::INFINITY);
+    share * reach(best.settle(query).min(known), cells.dims())
 }

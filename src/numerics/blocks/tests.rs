@@ -51,6 +51,29 @@ fn plain(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
+fn points_that_lie_anywhere_become_blocks() {
+    for dims in [1, 4, 7, 32] {
+        let points = rows(90, dims, 3);
+        let all = Rows::of(&Blocks::from_rows(&points, dims));
+        let slots: Vec<[u32; LANES]> =
+            (0..3).map(|block| std::array::from_fn(|lane| (block * 31 + lane as u32 * 57) % 90)).collect();
+        let expected = Blocks::from_slots(&points, dims, slots.as_flattened());
+        // Filled twice: the second time with less.
+        let mut blocks = Blocks::default();
+        for (set, some) in InstructionSet::available().flat_map(|set| [(set, 3), (set, 1)]) {
+            blocks.take_with(set, &all, &slots[..some]);
+            assert_eq!((blocks.blocks(), blocks.dims()), (some, dims));
+            for slot in 0..some * LANES {
+                let (mut found, mut wanted) = (vec![0.0; dims], vec![0.0; dims]);
+                blocks.copy_point(slot, &mut found);
+                expected.copy_point(slot, &mut wanted);
+                assert_eq!(found, wanted, "{set:?}, {dims} dimensions, slot {slot}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_instruction_set_gives_the_bits_of_the_plain_chain() {
     for (n, dims) in [(1, 1), (16, 3), (37, 16), (100, 41)] {
         let (points, queries) = (rows(n, dims, 1), rows(4, dims, 2));
