@@ -1,7 +1,7 @@
 //! The nearest points found so far, while an index searches.
 
 use crate::numerics::blocks::{Collect, LANES, Room, VACANT};
-use crate::numerics::near;
+use crate::numerics::near::{self, key_of};
 
 /// The nearest points found so far of each query of a batch.
 ///
@@ -70,15 +70,11 @@ impl Nearest {
     /// distance above the position.
     pub fn sorted(&mut self, query: usize) -> &[u64] {
         self.cut(query);
-        let first = query * self.room;
-        let excluded = self.excluded(query);
-        let mut count = 0;
-        for place in first..first + self.counts[query] as usize {
-            let position = self.positions[place];
-            self.keys[count] = key_of(self.distances[place], position);
-            count += usize::from(position != VACANT && position != excluded);
-        }
-        near::sort(&self.keys[..count], &mut self.sorted[..count]);
+        let places = query * self.room..query * self.room + self.counts[query] as usize;
+        let (without, keys) = ([VACANT, self.excluded(query)], &mut self.keys[..places.len()]);
+        let (distances, positions) = (&self.distances[places.clone()], &self.positions[places.clone()]);
+        let count = near::put_keys(distances, positions, without, keys);
+        near::sort(keys, &mut self.sorted[..places.len()]);
         &self.sorted[..count.min(self.k)]
     }
 
@@ -246,11 +242,6 @@ impl<const Q: usize> Collect for Finds<'_, Q> {
     fn took(&mut self, q: usize, count: usize) -> f32 {
         self.best.appended(self.queries[q], count)
     }
-}
-
-/// A candidate as one integer: distances are never negative, so integers order by (distance, position).
-pub(super) fn key_of(distance: f32, position: u32) -> u64 {
-    u64::from(distance.to_bits()) << 32 | u64::from(position)
 }
 
 /// The distance in a candidate's upper half.

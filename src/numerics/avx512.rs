@@ -408,6 +408,38 @@ pub(super) fn retain(values: &mut [[f32; LANES]], names: &mut [[u32; LANES]], ba
     count
 }
 
+/// [`super::near::put_keys`].
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn put_keys(values: &[f32], names: &[u32], without: [u32; 2], keys: &mut [u64]) -> usize {
+    let without = without.map(|name| _mm512_set1_epi32(name as i32));
+    let greatest = _mm512_set1_epi64(-1);
+    let mut count = 0;
+    for ((values, names), keys) in values.chunks(LANES).zip(names.chunks(LANES)).zip(keys.chunks_mut(LANES)) {
+        let here = (1u32 << keys.len()).wrapping_sub(1) as u16;
+        // SAFETY: as many are read as there are: the chunks of all three are of one length.
+        let (values, names) = unsafe {
+            let values = _mm512_castps_si512(_mm512_maskz_loadu_ps(here, values.as_ptr()));
+            (values, _mm512_maskz_loadu_epi32(here, names.as_ptr().cast()))
+        };
+        let others = without.map(|without| _mm512_mask_cmpneq_epi32_mask(here, names, without));
+        let others = others[0] & others[1];
+        count += others.count_ones() as usize;
+        let halves = |all: __m512i| {
+            [_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all)]
+                .map(|half| _mm512_cvtepu32_epi64(half))
+        };
+        let (values, names) = (halves(values), halves(names));
+        for half in 0..2 {
+            let key = _mm512_or_si512(_mm512_slli_epi64::<32>(values[half]), names[half]);
+            let key = _mm512_mask_mov_epi64(greatest, (others >> (8 * half)) as u8, key);
+            let Some(keys) = keys.get_mut(8 * half..) else { continue };
+            // SAFETY: as many are written as there is room for.
+            unsafe { _mm512_mask_storeu_epi64(keys.as_mut_ptr().cast(), (here >> (8 * half)) as u8, key) };
+        }
+    }
+    count
+}
+
 /// [`super::near::sort`]: thirty-two values are compared with each of all, and each counts the smaller ones.
 #[target_feature(enable = "avx512f,popcnt")]
 pub(super) fn sort(values: &[u64], sorted: &mut [u64]) {

@@ -124,7 +124,46 @@ fn retain_with(
     }
 }
 
-/// Sorts integers that are all different. Up to some hundred, each is put where the number of smaller ones
+/// Values with their names as integers that order by (value, name), for values that are never negative; of those that are called
+/// something in `without` the greatest integer. Returns how many are others.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn put_keys(values: &[f32], names: &[u32], without: [u32; 2], keys: &mut [u64]) -> usize {
+    put_keys_with(InstructionSet::detect(), values, names, without, keys)
+}
+
+fn put_keys_with(
+    set: InstructionSet,
+    values: &[f32],
+    names: &[u32],
+    without: [u32; 2],
+    keys: &mut [u64],
+) -> usize {
+    assert!(values.len() == names.len() && values.len() == keys.len());
+    match set {
+        // SAFETY: this value exists only where the instructions do.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => unsafe { avx512::put_keys(values, names, without, keys) },
+        _ => {
+            let mut count = 0;
+            for (key, (value, name)) in keys.iter_mut().zip(values.iter().zip(names)) {
+                let is_other = !without.contains(name);
+                *key = if is_other { key_of(*value, *name) } else { u64::MAX };
+                count += usize::from(is_other);
+            }
+            count
+        }
+    }
+}
+
+/// A value and its name as one integer: values are never negative, so integers order by (value, name).
+pub fn key_of(value: f32, name: u32) -> u64 {
+    u64::from(value.to_bits()) << 32 | u64::from(name)
+}
+
+/// Sorts integers that are all different; where the greatest that there is comes more than once, what lies beyond the others is of no
+/// meaning. Up to some hundred, each is put where the number of smaller ones
 /// says, which costs their square and no branch.
 ///
 /// # Panics

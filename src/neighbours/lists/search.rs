@@ -3,8 +3,9 @@
 use super::{LANES, Lists, STAGE};
 use crate::neighbours::cells::reach;
 use crate::neighbours::index::{NOTHING, NeighbourIndex, Neighbours, SearchError};
-use crate::neighbours::nearest::{Finds, Nearest, key_of};
+use crate::neighbours::nearest::{Finds, Nearest};
 use crate::numerics::blocks::{self, Blocks};
+use crate::numerics::near::key_of;
 use crate::numerics::rows::Rows;
 use crate::numerics::simd::prefetch;
 use std::ops::Range;
@@ -13,7 +14,7 @@ use std::ops::Range;
 const ORDERED: usize = 1 << 17;
 
 /// Queries that are answered together.
-const BATCH: usize = 2048;
+const BATCH: usize = 512;
 
 /// Queries that are left to the cells together.
 const LEFT: usize = 1 << 14;
@@ -106,8 +107,12 @@ impl Desk {
                 self.batch.best.reset(some.len(), k, exclude.map(|_| &self.batch.exclude[..]));
                 let mut place = 0;
                 for own in some.chunk_by(|a, b| a.head == b.head) {
-                    self.batch.go_through(lists, own[0].head as usize, place..place + own.len());
-                    place += own.len();
+                    let places = place..place + own.len();
+                    place = places.end;
+                    self.batch.go_through(lists, own[0].head as usize, places.clone());
+                    for (place, asker) in places.zip(own) {
+                        out.put(first + asker.query as usize, self.batch.best.sorted(place));
+                    }
                     for open in self.batch.open.iter().map(|open| *open as usize) {
                         let asker = &some[open];
                         self.left.names.push(first as u32 + asker.query);
@@ -115,9 +120,6 @@ impl Desk {
                         self.left.exclude.push(excluded(asker).unwrap_or(NOTHING));
                         self.left.bars.push(self.batch.best.threshold(open));
                     }
-                }
-                for (place, asker) in some.iter().enumerate() {
-                    out.put(first + asker.query as usize, self.batch.best.sorted(place));
                 }
                 if self.left.names.len() >= LEFT {
                     self.left.answer(lists, k, out)?;
@@ -145,7 +147,12 @@ impl Order {
             let ward = some[0].0 as usize;
             let first = lists.heads.firsts[ward] as u32;
             rows.clear();
-            for (_, query) in some {
+            for (place, (_, query)) in some.iter().enumerate() {
+                if let Some((_, later)) = some.get(place + AHEAD) {
+                    queries[*later as usize * dims..][..dims]
+                        .chunks(LANES)
+                        .for_each(|line| prefetch(&line[0]));
+                }
                 rows.extend_from_slice(&queries[*query as usize * dims..][..dims]);
             }
             let (labels, squares) = (&mut labels[..some.len()], &mut squares[..some.len()]);

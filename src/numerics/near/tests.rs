@@ -65,6 +65,33 @@ fn what_is_kept_is_what_is_within_in_its_order_on_every_instruction_set() {
 }
 
 #[test]
+fn keys_order_by_value_and_name_on_every_instruction_set() {
+    let mut random = generator(9, "keys test", 0);
+    for length in (0..40).chain([200]) {
+        let values: Vec<f32> = (0..length).map(|_| random.gen_range(0.0..9.0f32)).collect();
+        let names: Vec<u32> = (0..length as u32)
+            .map(|i| if i % 5 == 3 { u32::MAX } else { i.wrapping_mul(1 << 27) | i })
+            .collect();
+        let without = [u32::MAX, names.get(7).copied().unwrap_or(0)];
+        let mut expected: Vec<(f32, u32)> = values
+            .iter()
+            .copied()
+            .zip(names.iter().copied())
+            .filter(|pair| !without.contains(&pair.1))
+            .collect();
+        expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        for set in InstructionSet::available() {
+            let (mut keys, mut sorted) = (vec![0; length], vec![0; length]);
+            let count = put_keys_with(set, &values, &names, without, &mut keys);
+            sort_with(set, &keys, &mut sorted);
+            let found: Vec<(f32, u32)> =
+                sorted[..count].iter().map(|key| (f32::from_bits((key >> 32) as u32), *key as u32)).collect();
+            assert_eq!(found, expected, "{set:?}, {length}");
+        }
+    }
+}
+
+#[test]
 fn integers_are_sorted_at_every_length_on_every_instruction_set() {
     let mut random = generator(6, "sort test", 0);
     for length in (0..40).chain([COUNTED - 1, COUNTED, COUNTED + 1]) {
