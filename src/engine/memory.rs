@@ -89,6 +89,11 @@ impl Limit {
         (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(10_000, 1_000_000)
     }
 
+    /// Customers of a part that are looked up together where each takes so many bytes: the more, the more they share.
+    pub fn looked_up(self, threads: usize, bytes: u64) -> usize {
+        (self.per_bucket(threads) / 4 / bytes.max(1)).clamp(8_192, 65_536) as usize
+    }
+
     /// How many buckets `rows` rows need so that a bucket in every worker stays within the limit.
     pub fn buckets(self, rows: u64, threads: usize) -> usize {
         let fitting = rows.div_ceil(self.rows_per_bucket(threads));
@@ -174,6 +179,7 @@ mod tests {
         let many = limit(1 << 30).buckets(52_000_000, 2);
         assert!(many > few && few >= 1, "{many} {few}");
         assert_eq!(limit(1 << 30).buckets(0, 2), 1);
+        assert_eq!([200 << 20, 2 << 30].map(|bytes| limit(bytes).looked_up(2, 656)), [8_192, 65_536]);
         assert!(limit(256 << 20).least(10_000_000, 2) < 256 << 20);
         assert!(limit(128 << 20).least(10_000_000, 2) > 128 << 20);
     }

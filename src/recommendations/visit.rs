@@ -15,9 +15,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Customers that are looked up and scored together: more share more of a look-up, fewer bound the memory of
-/// answers (8 bytes a neighbour). Parts are the smaller the less memory there is.
-const GROUP: usize = 1 << 16;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// What a visit goes by.
@@ -27,6 +24,8 @@ pub struct Visitor<'a> {
     ranks: Ranks<'a>,
     columns: Vec<&'a str>,
     neighbours: usize,
+    /// Customers that are looked up and scored together.
+    group: usize,
     scale: f64,
     folder: &'a RunFolder,
     kept: Kept<'a>,
@@ -81,12 +80,16 @@ pub struct Group<'a> {
 impl<'a> Visitor<'a> {
     /// Visits the parts of `fitted` in `folder` and looks up the neighbours that `config` asks for.
     pub fn new(fitted: &'a Fitted, config: &Config, engine: &'a Engine, folder: &'a RunFolder) -> Self {
+        let settings = &config.neighbours;
+        // An answer, and a vector twice.
+        let bytes = (8 * settings.k + 8 * settings.dimensions) as u64;
         Self {
             fitted,
             engine,
             ranks: ranks(&fitted.features),
             columns: Vec::new(),
-            neighbours: config.neighbours.k,
+            neighbours: settings.k,
+            group: engine.memory.looked_up(engine.threads, bytes),
             scale: config.money.scale(),
             folder,
             kept: Kept::No,
@@ -150,8 +153,8 @@ impl<'a> Visitor<'a> {
             Kept::Keep(kept) => Some(kept.write(number).map_err(RecommendationError::Spill)?),
             Kept::Use(kept) => Some(kept.read(number).map_err(RecommendationError::Spill)?),
         };
-        for start in (0..view.len()).step_by(GROUP) {
-            let range = start..(start + GROUP).min(view.len());
+        for start in (0..view.len()).step_by(self.group) {
+            let range = start..(start + self.group).min(view.len());
             let mut own = std::mem::take(&mut desk.columns);
             own.begin(range.len());
             own.active_days.extend(range.clone().map(|c| active.value(c) as f32));
