@@ -390,7 +390,7 @@ mod tests {
         let built = |count| {
             build(&pool, DIMS, sample, Some(Askers { rows: &rows, count }), &options).expect("builds")
         };
-        let (few, many) = (built(lists::LEAST_QUERIES - 1), built(lists::LEAST_QUERIES * 2));
+        let (few, many) = (built(60_000), built(200_000));
         assert!(!few.why.contains("lists"), "{}", few.why);
         assert!(many.reached && many.kind == IndexKind::Cells);
         assert!(many.why.contains("goes through lists of what is near") && many.why.contains("then probes"));

@@ -191,28 +191,24 @@ impl NeighbourIndex for Cells {
         exclude: Option<&[u32]>,
         out: &mut Neighbours,
     ) -> Result<(), SearchError> {
-        let dims = self.dims();
-        check_queries(queries, dims, k, exclude)?;
-        out.begin(k);
-        self.desks.lend(|desk| desk.search(self, queries, k, exclude, None, out));
-        Ok(())
+        self.search_within(queries, k, exclude, None, out)
     }
 }
 
 impl Cells {
-    /// The same where something is known already: of each query a squared distance that the k-th nearest is not beyond. Points beyond it
-    /// are left out, so a query may get fewer than k.
+    /// A search where something may be known already: of each query a squared distance that the k-th nearest is not beyond. Points
+    /// beyond it are left out, so a query may get fewer than k.
     pub(super) fn search_within(
         &self,
         queries: &[f32],
         k: usize,
         exclude: Option<&[u32]>,
-        bars: &[f32],
+        bars: Option<&[f32]>,
         out: &mut Neighbours,
     ) -> Result<(), SearchError> {
         check_queries(queries, self.dims(), k, exclude)?;
         out.begin(k);
-        self.desks.lend(|desk| desk.search(self, queries, k, exclude, Some(bars), out));
+        self.desks.lend(|desk| desk.search(self, queries, k, exclude, bars, out));
         Ok(())
     }
 

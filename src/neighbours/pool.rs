@@ -4,7 +4,7 @@ use super::NeighbourError;
 use super::calibrate::{self, Askers, BuildOptions, BuiltIndex, IndexKind, Sample};
 use super::graph::GraphOptions;
 use super::index::NOTHING;
-use super::lists::LEAST_QUERIES;
+use super::lists;
 use super::packages::PackageLists;
 use super::vectors::VectorModel;
 use crate::config::Config;
@@ -189,14 +189,10 @@ pub fn build(
 
     let hasher = HashSample::new(1, seed);
     // Recall is measured on the first of the sample, which are as likely to be any customer as any other. The rest say where
-    // customers are.
+    // customers are, if a pool has use for that.
     let measured = settings.recall_sample.min(features.sample.len());
     let (sample_vectors, sample_segments) = placed(features, segments, &vectors, 0..measured)?;
-    let (rest_vectors, rest_segments) = if features.customers >= LEAST_QUERIES {
-        placed(features, segments, &vectors, measured..features.sample.len())?
-    } else {
-        Default::default()
-    };
+    let mut rest = None;
     let mut neighbourhood = Neighbourhood {
         of_segment: vec![None; segments.model.k],
         pools: Vec::new(),
@@ -220,14 +216,23 @@ pub fn build(
             .enumerate()
             .filter(|(customer, _)| askers.contains(&sample_segments[*customer]))
             .collect();
-        let rest: Vec<f32> = rest_vectors
-            .chunks_exact(dims)
-            .zip(&rest_segments)
-            .filter(|(_, segment)| askers.contains(segment))
-            .flat_map(|(vector, _)| vector.iter().copied())
-            .collect();
         let count = askers.iter().map(|segment| segments.profiles[*segment as usize].customers).sum();
-        let others = (!rest.is_empty()).then_some(Askers { rows: &rest, count });
+        let mut others = Vec::new();
+        if lists::are_worth(sampled.len(), count, settings.k) {
+            let (vectors, segments) = match &rest {
+                Some(rest) => rest,
+                None => {
+                    let range = measured..features.sample.len();
+                    rest.insert(placed(features, segments, &neighbourhood.vectors, range)?)
+                }
+            };
+            for (vector, segment) in vectors.chunks_exact(dims).zip(segments) {
+                if askers.contains(segment) {
+                    others.extend_from_slice(vector);
+                }
+            }
+        }
+        let others = (!others.is_empty()).then_some(Askers { rows: &others, count });
         let asking = Asking { queries: &queries, others };
         let pool =
             build_pool(sampled, asking, features, dims, config, engine.threads, &neighbourhood.hasher)?;

@@ -247,7 +247,8 @@ impl Left {
     /// Answers from the cells what lists could not, together with what these gave.
     fn answer(&mut self, lists: &Lists, k: usize, out: &mut Neighbours) -> Result<(), SearchError> {
         if !self.names.is_empty() {
-            lists.cells.search_within(&self.queries, k, Some(&self.exclude), &self.bars, &mut self.found)?;
+            let (exclude, bars) = (Some(&self.exclude[..]), Some(&self.bars[..]));
+            lists.cells.search_within(&self.queries, k, exclude, bars, &mut self.found)?;
             for (place, name) in self.names.iter().enumerate() {
                 merge(out.of(*name as usize), self.found.of(place), k, &mut self.merged);
                 out.put(*name as usize, &self.merged);
@@ -287,6 +288,26 @@ fn merge(one: Answers, other: Answers, k: usize, to: &mut Vec<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::neighbours::cells::Cells;
+    use crate::neighbours::conformance::customers;
+
+    /// More queries than are put in order at once, most of them left to the cells.
+    #[test]
+    fn many_queries_are_answered_as_few() {
+        let (dims, k, few) = (2, 5, 700);
+        let (points, queries) = (customers(3000, dims, 1), customers(few, dims, 2));
+        let exclude: Vec<u32> = (0..few as u32).map(|query| query * 3).collect();
+        let cells = Cells::build(&points, dims, None, 3, 2).expect("points");
+        let lists = Lists::build(cells, &customers(900, dims, 4), k, 3, 2).expect("points");
+        let times = (ORDERED + LEFT).div_ceil(few);
+        let (mut one, mut all) = (Neighbours::new(), Neighbours::new());
+        lists.search(&queries, k, Some(&exclude), &mut one).expect("queries");
+        lists.search(&queries.repeat(times), k, Some(&exclude.repeat(times)), &mut all).expect("queries");
+        assert_eq!(all.queries(), few * times);
+        for query in 0..all.queries() {
+            assert_eq!(all.of(query), one.of(query % few), "query {query}");
+        }
+    }
 
     #[test]
     fn two_answers_become_one_with_each_point_once() {
