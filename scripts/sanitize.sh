@@ -33,6 +33,7 @@ pub mod numerics {
     mod avx512;
     pub mod blocks;
     pub mod coarse;
+    pub mod digits;
     pub mod kmeans;
     pub mod near;
     pub mod pages;

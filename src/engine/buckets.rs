@@ -4,7 +4,7 @@
 //! customer ids are. So a bucket that is sorted gives the next stretch of the published tables, and
 //! nothing has to be sorted across buckets. (Hash buckets would need a merge of every table.)
 //!
-//! Rows are kept by column. They stay in memory up to a stated number of bytes; beyond it a bucket's
+//! Rows are kept in one word each where they fit ([`Packing`]), else by column. They stay in memory up to a stated number of bytes; beyond it a bucket's
 //! rows are appended to its file on scratch disk.
 
 mod gathered;
@@ -13,12 +13,13 @@ mod scatter;
 pub use gathered::Gathered;
 pub use scatter::Scatterer;
 
+use super::packing::Packing;
 use super::rows::{Layout, Rows};
 use super::scratch::Scratch;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// A bucket with fewer bytes than this in memory is not written out: small writes cost more than
 /// they free.
@@ -35,8 +36,12 @@ pub struct BucketError {
 
 #[derive(Default)]
 struct Bucket {
+    /// Rows that are not packed.
     chunks: Vec<Rows>,
-    /// Bytes of the chunks.
+    /// Packed rows, with the customer that they count from.
+    words: Vec<Box<[u64]>>,
+    base: u64,
+    /// Bytes of both.
     resident: u64,
     rows: u64,
     file: Option<BucketFile>,
@@ -57,6 +62,7 @@ impl Drop for BucketFile {
 /// The buckets, in the order of their customers.
 pub struct Buckets {
     layout: Layout,
+    packing: Option<Packing>,
     /// Bucket i holds keys from `splitters[i - 1]` up to but not including `splitters[i]`.
     splitters: Vec<u64>,
     buckets: Vec<Mutex<Bucket>>,
@@ -72,6 +78,7 @@ impl Buckets {
     pub fn new(splitters: Vec<u64>, layout: Layout, resident_limit: u64, scratch: Scratch) -> Self {
         Self {
             layout,
+            packing: None,
             buckets: (0..=splitters.len()).map(|_| Mutex::default()).collect(),
             splitters,
             resident: AtomicU64::new(0),
@@ -80,6 +87,19 @@ impl Buckets {
             scratch,
             files: AtomicU64::new(0),
         }
+    }
+
+    /// Packs rows from now on; `bases`: what the words of each bucket count from. Only for rows without optional columns.
+    pub fn packed(mut self, packing: Packing, bases: &[u64]) -> Self {
+        self.packing = Some(packing);
+        for (bucket, base) in self.buckets.iter_mut().zip(bases) {
+            bucket.get_mut().unwrap_or_else(PoisonError::into_inner).base = *base;
+        }
+        self
+    }
+
+    pub fn packing(&self) -> Option<&Packing> {
+        self.packing.as_ref()
     }
 
     pub fn count(&self) -> usize {
@@ -137,7 +157,20 @@ impl Buckets {
             Some(file) => read_file(file)?,
             None => Vec::new(),
         };
-        all.fill(&spilled.iter().chain(&bucket.chunks).collect::<Vec<_>>(), self.layout);
+        let words = spilled.iter().map(|(_, words)| words.as_slice());
+        let words: Vec<&[u64]> = words.chain(bucket.words.iter().map(|words| &**words)).collect();
+        let mut chunks: Vec<&Rows> = spilled.iter().map(|(rows, _)| rows).chain(&bucket.chunks).collect();
+        chunks.retain(|chunk| !chunk.is_empty());
+        let mut unpacked = Rows::default();
+        match &self.packing {
+            Some(packing) if chunks.is_empty() => all.fill_words(&words, bucket.base, packing),
+            Some(packing) => {
+                words.iter().for_each(|words| packing.unpack_all(bucket.base, words, &mut unpacked));
+                chunks.push(&unpacked);
+                all.fill(&chunks, self.layout);
+            }
+            None => all.fill(&chunks, self.layout),
+        }
         Ok(())
     }
 
@@ -155,21 +188,7 @@ impl Buckets {
                 let mut whole = std::mem::take(&mut *lock(&self.buckets[at]));
                 self.resident.fetch_sub(whole.resident, Ordering::Relaxed);
                 let mut scatterer = inner.scatterer();
-                for chunk in whole.chunks.drain(..) {
-                    scatterer.scatter(&chunk)?;
-                }
-                if let Some(mut spilled) = whole.file.take() {
-                    let BucketFile { file, path } = &mut spilled;
-                    let fail =
-                        |source| BucketError { action: "read", path: path.display().to_string(), source };
-                    file.seek(SeekFrom::Start(0)).map_err(fail)?;
-                    let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-                    let mut chunk = Rows::default();
-                    while chunk.read(&mut reader).map_err(fail)? {
-                        scatterer.scatter(&chunk)?;
-                        chunk.clear();
-                    }
-                }
+                self.for_each_chunk(&mut whole, |chunk| scatterer.scatter(chunk))?;
                 scatterer.finish()?;
                 self.files.store(inner.files.load(Ordering::Relaxed), Ordering::Relaxed);
                 self.spilled.fetch_add(inner.spilled_bytes(), Ordering::Relaxed);
@@ -190,30 +209,64 @@ impl Buckets {
         let mut bucket = lock(&self.buckets[bucket]);
         let mut keys: Vec<u64> = Vec::new();
         let step = (bucket.rows / 200_000).max(1) as usize;
-        for chunk in &bucket.chunks {
+        self.for_each_chunk(&mut bucket, |chunk| {
             keys.extend(chunk.keys.iter().step_by(step));
-        }
-        if let Some(BucketFile { file, path }) = &mut bucket.file {
-            let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
-            file.seek(SeekFrom::Start(0)).map_err(fail)?;
-            let mut reader = std::io::BufReader::with_capacity(1 << 20, &*file);
-            let mut chunk = Rows::default();
-            while chunk.read(&mut reader).map_err(fail)? {
-                keys.extend(chunk.keys.iter().step_by(step));
-                chunk.clear();
-            }
-        }
+            Ok(())
+        })?;
         let splitters = splitters(&mut keys, parts as usize);
         Ok((!splitters.is_empty()).then_some(splitters))
     }
 
+    /// All rows of a bucket by column, some at a time.
+    fn for_each_chunk(
+        &self,
+        bucket: &mut Bucket,
+        mut see: impl FnMut(&Rows) -> Result<(), BucketError>,
+    ) -> Result<(), BucketError> {
+        let mut unpacked = Rows::default();
+        let mut see_both = |rows: &Rows, words: &[u64]| {
+            unpacked.clear();
+            if let Some(packing) = &self.packing {
+                packing.unpack_all(bucket.base, words, &mut unpacked);
+            }
+            [rows, &unpacked].into_iter().filter(|rows| !rows.is_empty()).try_for_each(&mut see)
+        };
+        bucket.chunks.iter().try_for_each(|rows| see_both(rows, &[]))?;
+        bucket.words.iter().try_for_each(|words| see_both(&Rows::default(), words))?;
+        if let Some(BucketFile { file, path }) = &mut bucket.file {
+            let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
+            file.seek(SeekFrom::Start(0)).map_err(fail)?;
+            let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
+            let (mut rows, mut words) = (Rows::default(), Vec::new());
+            while rows.read(&mut words, &mut reader).map_err(fail)? {
+                see_both(&rows, &words)?;
+                rows.clear();
+                words.clear();
+            }
+        }
+        Ok(())
+    }
+
     fn push(&self, bucket: usize, rows: Rows) -> Result<(), BucketError> {
-        let bytes = rows.bytes();
+        self.take_in(bucket, rows.len(), rows.bytes(), |bucket| bucket.chunks.push(rows))
+    }
+
+    fn push_words(&self, bucket: usize, words: &[u64]) -> Result<(), BucketError> {
+        self.take_in(bucket, words.len(), size_of_val(words) as u64, |bucket| bucket.words.push(words.into()))
+    }
+
+    fn take_in(
+        &self,
+        bucket: usize,
+        rows: usize,
+        bytes: u64,
+        put: impl FnOnce(&mut Bucket),
+    ) -> Result<(), BucketError> {
         let resident = self.resident.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let mut bucket = lock(&self.buckets[bucket]);
-        bucket.rows += rows.len() as u64;
+        bucket.rows += rows as u64;
         bucket.resident += bytes;
-        bucket.chunks.push(rows);
+        put(&mut bucket);
         if resident > self.resident_limit && bucket.resident >= SMALLEST_SPILL {
             self.spill(&mut bucket)?;
         }
@@ -235,8 +288,9 @@ impl Buckets {
         };
         let fail = |source| BucketError { action: "write", path: path.display().to_string(), source };
         file.seek(SeekFrom::End(0)).map_err(fail)?;
-        Rows::write_together(&bucket.chunks, file).map_err(fail)?;
+        Rows::write_together(&bucket.chunks, &bucket.words, file).map_err(fail)?;
         bucket.chunks.clear();
+        bucket.words.clear();
         self.spilled.fetch_add(bucket.resident, Ordering::Relaxed);
         self.resident.fetch_sub(bucket.resident, Ordering::Relaxed);
         bucket.resident = 0;
@@ -244,24 +298,24 @@ impl Buckets {
     }
 }
 
-/// The chunks of a bucket's file.
-fn read_file(spilled: &mut BucketFile) -> Result<Vec<Rows>, BucketError> {
+/// The chunks of a bucket's file, each with its packed rows.
+fn read_file(spilled: &mut BucketFile) -> Result<Vec<(Rows, Vec<u64>)>, BucketError> {
     let BucketFile { file, path } = spilled;
     let fail = |source| BucketError { action: "read", path: path.display().to_string(), source };
     file.seek(SeekFrom::Start(0)).map_err(fail)?;
     let mut chunks = Vec::new();
     loop {
         // A chunk's columns are large enough to be read straight to where they stay.
-        let mut chunk = Rows::default();
-        if !chunk.read(file).map_err(fail)? {
+        let (mut rows, mut words) = (Rows::default(), Vec::new());
+        if !rows.read(&mut words, file).map_err(fail)? {
             return Ok(chunks);
         }
-        chunks.push(chunk);
+        chunks.push((rows, words));
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Splitters that part `keys` into about `parts` equal ranges, ascending and distinct; fewer when a
@@ -278,6 +332,8 @@ pub fn splitters(keys: &mut [u64], parts: usize) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::packing::Expected;
+    use super::super::packing::tests::AS_THEY_ARE;
     use super::*;
 
     fn batch(keys: &[u64], layout: Layout) -> Rows {
@@ -297,6 +353,77 @@ mod tests {
             }
         }
         rows
+    }
+
+    /// Packed as their sample tells; keys from 50,000 on are out of it.
+    fn packed(splitters: Vec<u64>, resident: u64) -> Buckets {
+        let (packing, bases) = Packing::of(&Expected {
+            numbers: AS_THEY_ARE,
+            sample: &[3, 20_000],
+            splitters: &splitters,
+            seconds: (0, 20_000),
+            packages: Some(1 << 20),
+            channels: None,
+        })
+        .unwrap();
+        let buckets = Buckets::new(splitters, Layout::default(), resident, Scratch::temporary().unwrap());
+        buckets.packed(packing, &bases)
+    }
+
+    #[test]
+    fn packed_rows_come_back_and_others_with_them() {
+        let keys: Vec<u64> = (0..20_000).map(|row| row * 7 % 20_000).collect();
+        for (resident, far) in [(0, None), (u64::MAX, None), (0, Some(1 << 40)), (u64::MAX, Some(1 << 40))] {
+            let buckets = packed(vec![5_000, 12_000], resident);
+            let mut scatterer = buckets.scatterer();
+            let mut rows = batch(&keys, Layout::default());
+            rows.append(&batch(&far.map_or(Vec::new(), |far| vec![far; 3]), Layout::default()));
+            scatterer.scatter(&rows).unwrap();
+            scatterer.finish().unwrap();
+            assert_eq!(buckets.total_rows(), rows.len() as u64);
+            for (bucket, range) in [0..5_000, 5_000..12_000, 12_000..20_000].into_iter().enumerate() {
+                let is_mixed = far.is_some() && bucket == 2;
+                let again = buckets.read(bucket).unwrap();
+                let found = buckets.take(bucket).unwrap();
+                assert_eq!(format!("{again:?}"), format!("{found:?}"), "reading leaves the bucket as it was");
+                assert_eq!((found.rows.is_empty(), found.words.is_empty()), (!is_mixed, is_mixed));
+                let mut rows = found.rows.clone();
+                buckets.packing().unwrap().unpack_all(found.base, &found.words, &mut rows);
+                assert!(rows.keys.iter().zip(&rows.seconds).all(|(key, second)| *key as u32 == *second));
+                assert!(
+                    rows.packages.iter().all(|code| *code == 1)
+                        && rows.channels.iter().all(|code| *code == 2)
+                );
+                rows.keys.sort_unstable();
+                let mut expected: Vec<u64> = range.collect();
+                expected.extend(far.filter(|_| is_mixed).map_or(Vec::new(), |far| vec![far; 3]));
+                assert_eq!(rows.keys, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_packed_bucket_that_is_too_large_is_split() {
+        for resident in [0, u64::MAX] {
+            let mut buckets = packed(vec![10], resident);
+            let keys: Vec<u64> = (0..50_000).map(|row| 100 + row % 500).chain([3; 20_000]).collect();
+            let mut scatterer = buckets.scatterer();
+            scatterer.scatter(&batch(&keys, Layout::default())).unwrap();
+            scatterer.finish().unwrap();
+            buckets.split_large(10_000).unwrap();
+            assert!(buckets.count() >= 6, "{}", buckets.count());
+            let mut found = Vec::new();
+            for bucket in 0..buckets.count() {
+                let gathered = buckets.take(bucket).unwrap();
+                let mut rows = gathered.rows;
+                buckets.packing().unwrap().unpack_all(gathered.base, &gathered.words, &mut rows);
+                rows.keys.sort_unstable();
+                found.extend(rows.keys);
+            }
+            let mut expected = keys;
+            expected.sort_unstable();
+            assert!(found == expected);
+        }
     }
 
     fn keys_of(buckets: &Buckets) -> Vec<Vec<u64>> {

@@ -86,7 +86,7 @@ impl Limit {
 
     /// Rows of a bucket that one worker can make features of.
     pub fn rows_per_bucket(self, threads: usize) -> u64 {
-        (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(10_000, 1_000_000)
+        (self.per_bucket(threads) / FEATURE_BYTES_PER_ROW).clamp(10_000, 500_000)
     }
 
     /// Customers of a part that are looked up together where each takes so many bytes: the more, the more they share.

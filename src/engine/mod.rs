@@ -6,6 +6,7 @@
 //! | [`input`] | bytes of a file for the Parquet and CSV readers, local or remote |
 //! | [`buckets`] | the shuffle: buckets of whole customers, in memory and on scratch disk |
 //! | [`rows`] | rows of a bucket by column |
+//! | [`packing`] | rows in one word each |
 //! | [`memory`] | the limit of the process, what it leaves for buckets, the peak |
 //! | [`allocator`] | freed memory goes back at once |
 //! | [`session`] | DataFusion sessions: one a bucket, and the read-only one of `query` |
@@ -28,6 +29,7 @@ pub mod interrupt;
 pub mod journal;
 pub mod location;
 pub mod memory;
+pub mod packing;
 pub mod part;
 pub mod progress;
 pub mod rows;

@@ -15,7 +15,7 @@ use self::durable::Disk;
 use super::input::Input;
 use super::location::{InputFile, Location};
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use parquet::arrow::ProjectionMask;
@@ -188,7 +188,10 @@ pub fn id_text(ids: &dyn Array, row: usize) -> String {
     match ids.data_type() {
         DataType::Int64 => ids.as_primitive::<Int64Type>().value(row).to_string(),
         DataType::Utf8 => ids.as_string::<i32>().value(row).to_owned(),
-        _ => String::new(),
+        _ => match ids.as_dictionary_opt::<Int32Type>() {
+            Some(ids) => id_text(ids.values(), ids.keys().value(row) as usize),
+            None => String::new(),
+        },
     }
 }
 

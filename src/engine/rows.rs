@@ -170,8 +170,12 @@ impl Rows {
             .collect()
     }
 
-    /// Writes rows of several places as one chunk, straight from where they are.
-    pub(super) fn write_together(chunks: &[Self], file: &mut File) -> std::io::Result<()> {
+    /// Writes rows of several places as one chunk, and packed rows with them, straight from where they are.
+    pub(super) fn write_together(
+        chunks: &[Self],
+        words: &[Box<[u64]>],
+        file: &mut File,
+    ) -> std::io::Result<()> {
         let sum = |of: fn(&Self) -> usize| chunks.iter().map(of).sum::<usize>() as u64;
         let lengths = [
             sum(Self::len),
@@ -180,6 +184,7 @@ impl Rows {
             sum(|rows| rows.transactions.len()),
             sum(|rows| rows.text_lengths.len()),
             sum(|rows| rows.text_bytes.len()),
+            words.iter().map(|words| words.len()).sum::<usize>() as u64,
         ];
         let columns: [fn(&Self) -> &[u8]; 9] = [
             |rows| bytemuck::cast_slice(&rows.keys),
@@ -198,12 +203,13 @@ impl Rows {
                 chunks.iter().map(|rows| IoSlice::new(column(rows))).filter(|piece| !piece.is_empty()),
             );
         }
+        pieces.extend(words.iter().map(|words| IoSlice::new(bytemuck::cast_slice(words))));
         write_all(file, &mut pieces)
     }
 
-    /// Appends one written chunk; false at the end of the file.
-    pub(super) fn read(&mut self, file: &mut impl Read) -> std::io::Result<bool> {
-        let mut lengths = [0u64; 6];
+    /// Appends one written chunk, and its packed rows to `words`; false at the end of the file.
+    pub(super) fn read(&mut self, words: &mut Vec<u64>, file: &mut impl Read) -> std::io::Result<bool> {
+        let mut lengths = [0u64; 7];
         let mut at = 0;
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut lengths);
         while at < bytes.len() {
@@ -213,7 +219,7 @@ impl Rows {
                 count => at += count,
             }
         }
-        let [rows, amounts, quantities, transactions, text_lengths, text_bytes] = lengths;
+        let [rows, amounts, quantities, transactions, text_lengths, text_bytes, packed] = lengths;
         read_column(file, &mut self.keys, rows)?;
         read_column(file, &mut self.seconds, rows)?;
         read_column(file, &mut self.packages, rows)?;
@@ -223,6 +229,7 @@ impl Rows {
         read_column(file, &mut self.transactions, transactions)?;
         read_column(file, &mut self.text_lengths, text_lengths)?;
         read_column(file, &mut self.text_bytes, text_bytes)?;
+        read_column(file, words, packed)?;
         Ok(true)
     }
 }
@@ -272,11 +279,14 @@ mod tests {
             })
             .collect();
         let mut file = tempfile::tempfile().unwrap();
-        Rows::write_together(&chunks, &mut file).unwrap();
-        Rows::write_together(&chunks[..1], &mut file).unwrap();
+        let packed: [Box<[u64]>; 2] = [vec![1, 2].into(), vec![3].into()];
+        Rows::write_together(&chunks, &packed, &mut file).unwrap();
+        Rows::write_together(&[], &packed[..1], &mut file).unwrap();
+        Rows::write_together(&chunks[..1], &[], &mut file).unwrap();
         file.seek(SeekFrom::Start(0)).unwrap();
-        let mut read = Rows::default();
-        while read.read(&mut file).unwrap() {}
+        let (mut read, mut words) = (Rows::default(), Vec::new());
+        while read.read(&mut words, &mut file).unwrap() {}
+        assert_eq!(words, [1, 2, 3, 1, 2]);
         let mut expected = Rows::default();
         chunks.iter().chain(&chunks[..1]).for_each(|chunk| expected.append(chunk));
         assert_eq!(format!("{read:?}"), format!("{expected:?}"));

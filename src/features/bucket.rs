@@ -7,7 +7,8 @@ use crate::tables::{self, CustomerType};
 use crate::transactions::Transactions;
 use crate::transactions::catalogue::price_tiers;
 use crate::transactions::cutoff::Cutoff;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -57,7 +58,7 @@ pub struct Context {
 #[derive(Debug)]
 pub struct BucketTables {
     pub features: RecordBatch,
-    /// `package_code` as dictionary keys that are ranks of the run's packages.
+    /// `package_code` as dictionary keys that are ranks of the run's packages; ids of text as a dictionary, too.
     pub packages: RecordBatch,
     /// Revenue in exact minor units, beside `packages`.
     pub packages_minor: Int64Array,
@@ -183,17 +184,25 @@ pub enum BucketFailure {
     Arrow(#[from] ArrowError),
 }
 
-/// `customer_packages` with the code as a dictionary; Parquet stores plain text either way.
+/// `customer_packages` with its texts as dictionaries; Parquet stores plain text either way.
 fn packages_schema(customers: CustomerType) -> SchemaRef {
     let fields: Vec<Field> = tables::CUSTOMER_PACKAGES
         .columns
         .iter()
         .map(|column| {
             let field = column.field(customers);
-            if column.name == "package_code" { dictionary(&field) } else { field }
+            if field.data_type() == &DataType::Utf8 { dictionary(&field) } else { field }
         })
         .collect();
     Arc::new(Schema::new(fields))
+}
+
+/// The ids of customers at positions of `ids`, one a row: of text as dictionary keys, so that nothing is copied.
+pub(super) fn owned(ids: &ArrayRef, owners: Int32Array) -> Result<ArrayRef, ArrowError> {
+    Ok(match ids.data_type() {
+        DataType::Utf8 => Arc::new(DictionaryArray::try_new(owners, ids.clone())?),
+        _ => take(ids, &owners, None)?,
+    })
 }
 
 /// A text field that travels as a dictionary.

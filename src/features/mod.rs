@@ -94,6 +94,8 @@ pub struct Source<'a> {
     /// Takes in whole customers on the way, with what they did after the cut-off.
     pub sampler: Option<Mutex<CustomerSampler>>,
     pub observer: Option<&'a dyn Observer>,
+    /// Customers in the sample that models are fitted on; none where no models follow.
+    pub sample: usize,
 }
 
 /// Where the customers come from.
@@ -208,7 +210,7 @@ pub fn build(
     let behaviour = behaviour::columns(&context);
     let none_bought =
         Totals::new(transactions.packages.len(), cutoff.day(), config.recommendations.window_days);
-    let sample = Mutex::new(HashSample::new(config.segments.sample, config.seed));
+    let sample = Mutex::new(HashSample::new(source.sample, config.seed));
     let late = QuarantineWriter::new(folder, 1);
     let start = || {
         Ok(Worker {
@@ -243,7 +245,8 @@ pub fn build(
             if let Some(observer) = source.observer {
                 observer.unit(number, &whole)?;
             }
-            worker.make(&whole, number, folder, &context, &behaviour, &sample)?;
+            let sample = (source.sample > 0).then_some(&sample);
+            worker.make(&whole, number, folder, &context, &behaviour, sample)?;
         }
         worker.buffers.whole = whole;
         engine.progress.advance(read);
@@ -312,7 +315,7 @@ impl Worker<'_> {
         folder: &RunFolder,
         context: &Context,
         behaviour: &[BehaviourColumn],
-        sample: &Mutex<HashSample<SampledCustomer>>,
+        sample: Option<&Mutex<HashSample<SampledCustomer>>>,
     ) -> Result<(), FeatureError> {
         let (features, packages) = (context.features_schema(), context.packages_schema());
         let mut features = PartWriter::create(folder, tables::CUSTOMER_FEATURES.name, number, features)?;
@@ -323,7 +326,9 @@ impl Worker<'_> {
             packages.write(&tables.packages)?;
             *customers += tables.features.num_rows() as u64;
             *customer_packages += tables.packages.num_rows() as u64;
-            sampling::offer(tables, behaviour, sample);
+            if let Some(sample) = sample {
+                sampling::offer(tables, behaviour, sample);
+            }
             Ok(())
         };
         self.maker.make(whole, &mut self.totals, &mut sink).map_err(|error| match error {

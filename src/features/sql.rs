@@ -3,7 +3,7 @@
 //!
 //! Memory: about 600 bytes a row (Arrow columns, the groups of two aggregations, and their output).
 
-use super::bucket::{BucketFailure, BucketTables, Context};
+use super::bucket::{BucketFailure, BucketTables, Context, owned};
 use super::linear::mix::Properties;
 use crate::engine::session::{BucketSession, CUSTOMER_FEATURES, CUSTOMER_PACKAGES};
 use crate::tables;
@@ -172,7 +172,7 @@ impl Context {
         let packages = RecordBatch::try_new(
             self.packages_schema.clone(),
             vec![
-                take(&whole.ids, owners, None)?,
+                owned(&whole.ids, owners.as_primitive::<Int32Type>().clone())?,
                 Arc::new(DictionaryArray::try_new(ranks, self.package_names.clone())?),
                 cast(column("times")?, &DataType::Int64)?,
                 Arc::new(revenue),

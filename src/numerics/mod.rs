@@ -8,6 +8,7 @@ pub mod cholesky;
 pub mod coarse;
 pub mod correlation;
 pub mod describe;
+pub mod digits;
 pub mod eigen;
 pub mod factor;
 pub mod histogram;

@@ -167,7 +167,7 @@ fn sample(bench: Bench, customers: usize) -> Result<SampledCustomers, Error> {
         || (),
         |(), number| -> Result<(), Error> {
             let bucket = transactions.buckets.read(number).map_err(InputError::from)?;
-            engine.progress.advance(bucket.rows.len() as u64);
+            engine.progress.advance(bucket.len() as u64);
             WholeCustomers::new(bucket, transactions, &mut Rejected::new(None, 0)).offer_to(&sampler);
             Ok(())
         },
@@ -219,8 +219,13 @@ fn at_cutoff(
     engine.progress.begin(&format!("fit {name}"), transactions.counts.good);
     let channel_rows = sampled.channel_rows(|_| cutoff.day(), transactions.channel_names.len());
     let folder = RunFolder::scratch(scratch.path().join("cutoff"));
-    let source =
-        Source { units: Units::BucketsAgain, channel_rows: &channel_rows, sampler: None, observer: None };
+    let source = Source {
+        units: Units::BucketsAgain,
+        channel_rows: &channel_rows,
+        sampler: None,
+        observer: None,
+        sample: config.segments.sample,
+    };
     let fitted = fit::fit(bench, &source, cutoff, None, &folder)?;
     let lessons = fit::lessons(bench, sampled, cutoff, &fitted.segments.model)?;
     let exact = profiles::all_compared(bench, &fitted, &folder)?;

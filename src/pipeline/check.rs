@@ -52,7 +52,7 @@ fn clean_all(transactions: &Transactions, engine: &Engine) -> Result<(Cleaned, u
         || (Cleaned::default(), 0u64),
         |(cleaned, customers), number| -> Result<(), Error> {
             let bucket = transactions.buckets.take(number).map_err(transactions::InputError::from)?;
-            engine.progress.advance(bucket.rows.len() as u64);
+            engine.progress.advance(bucket.len() as u64);
             let whole = WholeCustomers::new(bucket, transactions, &mut Rejected::new(None, 0));
             cleaned.merge(whole.cleaned);
             *customers += arrow::array::Array::len(&whole.ids) as u64;

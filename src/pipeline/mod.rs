@@ -262,6 +262,7 @@ pub fn features_only(
         channel_rows: &transactions.channel_rows,
         sampler: None,
         observer: None,
+        sample: 0,
     };
     let cutoff = Cutoff::end(&transactions);
     let features = features::build(&transactions, &source, cutoff, config, engine, &scratch, &run.folder)?;

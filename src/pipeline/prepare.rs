@@ -113,6 +113,7 @@ pub(super) fn prepare(
         channel_rows: &transactions.channel_rows,
         sampler: Some(std::sync::Mutex::new(sampler)),
         observer: collector.as_ref().map(|collector| collector as &dyn Observer),
+        sample: config.segments.sample,
     };
     let features = features::build(&transactions, &source, cutoff, config, engine, scratch, folder)?;
     let sampled = SampledCustomers::of(source.sampler, transactions.customer_type);

@@ -38,6 +38,11 @@ impl Codes {
         Self { map: RwLock::default(), fixed: false, limit }
     }
 
+    /// How many there are and will be; None while they grow.
+    pub fn known(&self) -> Option<usize> {
+        self.fixed.then(|| self.map.read().unwrap_or_else(std::sync::PoisonError::into_inner).len())
+    }
+
     fn code(&self, text: &str) -> Code {
         let read = self.map.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(code) = read.get(text) {

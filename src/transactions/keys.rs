@@ -4,6 +4,8 @@
 //! text. Any other text keeps eight bytes after the prefix that a sample of the ids shares, and the
 //! text itself travels beside the key.
 
+use crate::engine::packing::Numbers;
+use crate::numerics::simd::{Kernel, widest};
 use std::ops::Range;
 
 /// How ids become keys.
@@ -15,6 +17,34 @@ pub enum KeyKind {
     Packed,
     /// Any text: the key is what follows the prefix, and ties are settled by the text.
     Text { prefix: Vec<u8> },
+}
+
+impl KeyKind {
+    /// Keys as numbers of few bits: integers are some, and ids of digits where nearly all of a sample have as many of them.
+    pub fn numbers(&self, sample: &[String]) -> Option<Numbers> {
+        match self {
+            Self::Integer => Some(Numbers {
+                of_keys: |keys, _, out| {
+                    out.clear();
+                    out.extend_from_slice(keys);
+                },
+                to_key: |number, _| number,
+                digits: 0,
+            }),
+            Self::Packed => {
+                let digits = sample.get(sample.len() / 2)?.len();
+                let is_alike =
+                    |id: &&String| id.len() == digits && id.bytes().all(|byte| byte.is_ascii_digit());
+                let alike = sample.iter().filter(is_alike).count();
+                (20 * alike >= 19 * sample.len()).then_some(Numbers {
+                    of_keys: numbers_of_digits,
+                    to_key: key_of_number,
+                    digits: digits as u32,
+                })
+            }
+            Self::Text { .. } => None,
+        }
+    }
 }
 
 /// The key of an integer id: order-preserving and invertible.
@@ -122,6 +152,60 @@ fn digits(key: u64, length: usize) -> Option<[u8; 16]> {
     (found & wanted == wanted).then(|| (codes + u128::from(b'0' - 3) * each).to_be_bytes())
 }
 
+/// The numbers that ids of `digits` digits (1 to 16) spell, from their packed keys: they order as the keys do and need fewer
+/// bits. `u64::MAX` for any other id.
+pub fn numbers_of_digits(keys: &[u64], digits: u32, out: &mut Vec<u64>) {
+    struct All<'a>(&'a [u64], u32, &'a mut Vec<u64>);
+    impl Kernel for All<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run(self) {
+            let Self(keys, digits, out) = self;
+            out.clear();
+            out.extend(keys.iter().map(|key| number_of_digits(*key, digits)));
+        }
+    }
+    widest(All(keys, digits, out));
+}
+
+#[inline(always)]
+fn number_of_digits(key: u64, digits: u32) -> u64 {
+    const ONES: u64 = 0x1111_1111_1111_1111;
+    let unused = 4 * (16 - digits);
+    // A code below a digit's borrows from the one above it; there is none above the uppermost of sixteen.
+    let (threes, borrowed) = ((3 * ONES) >> unused, ONES << 4);
+    let codes = key >> unused;
+    let number = codes.wrapping_sub(threes);
+    let others = key << (4 * digits - 1) << 1
+        | (number ^ codes ^ threes) & borrowed
+        | u64::from(codes >> (4 * (digits - 1)) < 3);
+    // Tens and ones, then pairs of those, and so on: all products fit the halves that they come from.
+    let pairs = (number & 0x0f0f_0f0f_0f0f_0f0f) + 10 * (number >> 4 & 0x0f0f_0f0f_0f0f_0f0f);
+    let fours = (pairs & 0x00ff_00ff_00ff_00ff) + 100 * (pairs >> 8 & 0x00ff_00ff_00ff_00ff);
+    let eights = (fours & 0x0000_ffff_0000_ffff) + 10_000 * (fours >> 16 & 0x0000_ffff_0000_ffff);
+    let all = (eights & 0xffff_ffff) + 100_000_000 * (eights >> 32);
+    if others == 0 { all } else { u64::MAX }
+}
+
+/// The packed key of the id of `digits` digits that spells a number.
+pub fn key_of_number(number: u64, digits: u32) -> u64 {
+    const THREES: u64 = 0x3333_3333_3333_3333;
+    // Eight digits at once: halves, quarters and digits of them by products for quotients.
+    let eight = |number: u64| {
+        let fours = number / 10_000 | number % 10_000 << 32;
+        let hundreds = (fours * 10_486 >> 20) & 0x7f_0000_007f;
+        let pairs = hundreds | (fours - 100 * hundreds) << 16;
+        let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+        // The first digit is in the lowest byte.
+        let digits = (tens | (pairs - 10 * tens) << 8).swap_bytes();
+        let twos = (digits | digits >> 4) & 0x00ff_00ff_00ff_00ff;
+        let fours = (twos | twos >> 8) & 0x0000_ffff_0000_ffff;
+        (fours | fours >> 16) & 0xffff_ffff
+    };
+    let all = eight(number / 100_000_000) << 32 | eight(number % 100_000_000);
+    (all + THREES) << (4 * (16 - digits))
+}
+
 /// The key of any text: 0 before the prefix, the largest after it, else the next eight bytes.
 pub fn text_key(id: &[u8], prefix: &[u8]) -> u64 {
     match id.strip_prefix(prefix) {
@@ -172,6 +256,22 @@ mod tests {
             let all = format!("{before}{id}{after}");
             let range = before.len()..before.len() + id.len();
             prop_assert_eq!(pack_within(all.as_bytes(), range), pack(id.as_bytes()));
+        }
+
+        #[test]
+        fn digits_are_numbers_and_nothing_else_is(
+            ids in prop::collection::vec("[0-9]{1,16}|[0-9+-]{1,16}", 1..20), digits in 1u32..17,
+        ) {
+            let keys: Vec<u64> = ids.iter().map(|id| pack(id.as_bytes()).unwrap()).collect();
+            let mut numbers = Vec::new();
+            numbers_of_digits(&keys, digits, &mut numbers);
+            for ((id, key), number) in ids.iter().zip(keys).zip(numbers) {
+                let is_digits = id.len() == digits as usize && id.bytes().all(|byte| byte.is_ascii_digit());
+                prop_assert_eq!(number, if is_digits { id.parse().unwrap() } else { u64::MAX });
+                if is_digits {
+                    prop_assert_eq!(key_of_number(number, digits), key);
+                }
+            }
         }
 
         #[test]

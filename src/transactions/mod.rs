@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::contract::{self, Action, Contract};
 use crate::engine::buckets::{Buckets, splitters};
 use crate::engine::location;
+use crate::engine::packing::{Expected, Packing};
 use crate::engine::part::{PartFile, RunFolder};
 use crate::engine::rows::Layout;
 use crate::engine::scratch::Scratch;
@@ -172,7 +173,7 @@ fn shuffle_with(
     let cut = cut(plan, config, packages.map_or(&[], Vec::as_slice), engine);
     let layout = Layout { texts: matches!(kind, KeyKind::Text { .. }), ..cut.layout };
     let mut keys = sample.keys(&kind);
-    let buckets = Buckets::new(splitters(&mut keys, cut.buckets), layout, resident, scratch.clone());
+    let splitters = splitters(&mut keys, cut.buckets);
     let settings = &config.transactions;
     let rules = Rules {
         layout,
@@ -196,10 +197,14 @@ fn shuffle_with(
         as_of_end: settings.as_of.map(|date| (times::days_of(date) + 1) * times::DAY - 1),
         contract: of_rows(&config.contract),
     };
+    let packing = packing(&rules, &keys, &splitters, sample);
+    let mut buckets = Buckets::new(splitters, layout, resident, scratch.clone());
+    if let Some((packing, bases)) = packing {
+        buckets = buckets.packed(packing, &bases);
+    }
     let Some((counts, quarantine)) = normalise_all(plan, &rules, &buckets, engine, folder)? else {
         return Ok(None);
     };
-    let mut buckets = buckets;
     if config.resources.buckets.is_none() {
         let most = 2 * plan.rows.max(counts.rows).div_ceil(cut.buckets as u64).max(1);
         buckets.split_large(most)?;
@@ -243,6 +248,34 @@ fn shuffle_with(
         has_money: cut.has_money,
         has_catalogue: config.catalogue.is_some(),
     }))
+}
+
+/// How rows are packed, and what each bucket counts from; `keys`: ascending, of the sample. None if they stay in columns.
+fn packing(
+    rules: &Rules,
+    keys: &[u64],
+    splitters: &[u64],
+    sample: &CustomerSample,
+) -> Option<(Packing, Vec<u64>)> {
+    if rules.layout != Layout::default() {
+        return None;
+    }
+    let numbers = rules.keys.numbers(&sample.texts)?;
+    let of = |keys: &[u64]| {
+        let mut of_keys = Vec::new();
+        (numbers.of_keys)(keys, numbers.digits, &mut of_keys);
+        of_keys
+    };
+    let mut of_sample = of(keys);
+    of_sample.retain(|number| *number != u64::MAX);
+    Packing::of(&Expected {
+        numbers,
+        sample: &of_sample,
+        splitters: &of(splitters),
+        seconds: sample.seconds()?,
+        packages: rules.packages.known(),
+        channels: rules.channels.known(),
+    })
 }
 
 /// What the contract says of single rows.

@@ -17,6 +17,7 @@ use footer::Footer;
 use opening::open_sources;
 pub use opening::{csv_schema, is_csv};
 pub use reading::{Batches, Pass};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -204,9 +205,15 @@ impl Plan {
         Pass::new(self, threads, ahead, runtime)
     }
 
-    /// Reads only the customer column of a unit.
-    pub fn read_customers(&self, unit: Unit, runtime: &Handle) -> Result<Batches<'_>, InputError> {
-        self.sources[unit.source].read(unit.row_group, &[Role::Customer], runtime, None)
+    /// Reads customers and times of a unit, of its rows `stretches` alone where it has row groups.
+    pub fn read_sample(
+        &self,
+        unit: Unit,
+        stretches: &[Range<usize>],
+        runtime: &Handle,
+    ) -> Result<Batches<'_>, InputError> {
+        let roles = [Role::Customer, Role::Time];
+        self.sources[unit.source].read(unit.row_group, &roles, Some(stretches), runtime, None)
     }
 
     /// Whether a unit is one of several that a single pass must go through from its start.

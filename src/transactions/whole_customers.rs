@@ -4,6 +4,7 @@
 mod cleaner;
 mod ids;
 mod order;
+mod packed;
 #[cfg(test)]
 mod tests;
 
@@ -104,18 +105,20 @@ impl WholeCustomers {
             NO_CHANNEL => -1,
             code => transactions.channel_ranks[code as usize] as i32,
         }));
-        if rows.quantities.is_empty() {
-            self.quantities.resize(self.seconds.len(), 1.0);
-        } else {
+        if !rows.quantities.is_empty() {
             self.quantities.extend(positions().map(|row| rows.quantities[at(row)]));
         }
-        if rows.amounts.is_empty() {
-            let priced = self.packages.iter().zip(&self.quantities).skip(self.amounts.len());
-            self.amounts
-                .extend(priced.map(|(package, pieces)| transactions.price(*package as usize, *pieces)));
-        } else {
+        if !rows.amounts.is_empty() {
             self.amounts.extend(positions().map(|row| rows.amounts[at(row)]));
         }
+        self.fill_in(transactions);
+    }
+
+    /// Gives rows without quantities one piece each, and those without amounts what the catalogue asks.
+    fn fill_in(&mut self, transactions: &Transactions) {
+        self.quantities.resize(self.seconds.len(), 1.0);
+        let priced = self.packages.iter().zip(&self.quantities).skip(self.amounts.len());
+        self.amounts.extend(priced.map(|(package, pieces)| transactions.price(*package as usize, *pieces)));
     }
 
     pub fn len(&self) -> usize {

@@ -5,6 +5,7 @@
 //! few thousand rows. That takes little longer than copying the chunks, and the work on a stretch stays in the near
 //! cache.
 
+use crate::engine::packing::Packing;
 use crate::engine::rows::{Layout, Rows};
 
 /// Rows of a stretch, if keys are spread evenly. Packed keys leave gaps, so that it is some thousand rows in truth.
@@ -13,7 +14,12 @@ const STRETCH: usize = 1024;
 /// A bucket, its memory kept for the next. Memory: the rows, and 4 bytes a row of the largest chunk.
 #[derive(Debug, Clone, Default)]
 pub struct Gathered {
+    /// Empty if the rows are packed.
     pub rows: Rows,
+    /// All rows packed, or none of them.
+    pub words: Vec<u64>,
+    /// What customer the words count from.
+    pub base: u64,
     /// Where each stretch of rows ends, ascending: all keys of a stretch lie below those of the next.
     pub ends: Vec<u32>,
     /// Where the next row of each range of keys goes.
@@ -22,9 +28,18 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.words.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Puts the rows of the chunks (fewer than 2³²) in the place of what was here.
     pub(super) fn fill(&mut self, chunks: &[&Rows], layout: Layout) {
         let total = chunks.iter().map(|chunk| chunk.len()).sum();
+        self.words.clear();
         self.ends.clear();
         if layout.texts {
             // Texts have no fixed length, and most of the time goes into comparing them.
@@ -35,16 +50,9 @@ impl Gathered {
             return;
         }
         self.rows.resize(total, layout);
-        let cells = Cells::of(chunks, total);
-        self.next.clear();
-        self.next.resize(cells.count(), 0);
-        for key in chunks.iter().flat_map(|chunk| &chunk.keys) {
-            self.next[cells.of_key(*key)] += 1;
-        }
-        let mut start = 0;
-        for next in &mut self.next {
-            start += std::mem::replace(next, start);
-        }
+        let keys = || chunks.iter().map(|chunk| chunk.keys.as_slice());
+        let cells = Cells::of(keys(), total, 0);
+        self.count(keys(), &cells);
         for chunk in chunks {
             self.places.clear();
             self.places.extend(chunk.keys.iter().map(|key| {
@@ -54,14 +62,49 @@ impl Gathered {
             }));
             self.rows.put(chunk, &self.places);
         }
-        // Each cell has been filled up to where the next begins.
+        self.end();
+    }
+
+    /// Puts packed rows (fewer than 2³²) in the place of what was here.
+    pub(super) fn fill_words(&mut self, chunks: &[&[u64]], base: u64, packing: &Packing) {
+        let total = chunks.iter().map(|words| words.len()).sum();
+        self.rows.clear();
+        self.ends.clear();
+        self.base = base;
+        self.words.resize(total, 0);
+        // Customers stay together.
+        let cells = Cells::of(chunks.iter().copied(), total, packing.low_bits());
+        self.count(chunks.iter().copied(), &cells);
+        for word in chunks.iter().copied().flatten() {
+            let next = &mut self.next[cells.of_key(*word)];
+            self.words[*next as usize] = *word;
+            *next += 1;
+        }
+        self.end();
+    }
+
+    /// Where the rows of each cell begin.
+    fn count<'k>(&mut self, keys: impl Iterator<Item = &'k [u64]>, cells: &Cells) {
+        self.next.clear();
+        self.next.resize(cells.count(), 0);
+        for key in keys.flatten() {
+            self.next[cells.of_key(*key)] += 1;
+        }
+        let mut start = 0;
+        for next in &mut self.next {
+            start += std::mem::replace(next, start);
+        }
+    }
+
+    /// Each cell has been filled up to where the next begins.
+    fn end(&mut self) {
         self.ends.extend_from_slice(&self.next);
         self.ends.dedup();
         self.ends.retain(|end| *end > 0);
     }
 }
 
-/// Ranges of keys, all of the same width.
+/// Ranges of keys, all of the same width, between keys whose lower bits are zero.
 struct Cells {
     least: u64,
     most: u64,
@@ -70,15 +113,17 @@ struct Cells {
 }
 
 impl Cells {
-    fn of(chunks: &[&Rows], rows: usize) -> Self {
+    /// Keys that differ in no more than the lowest `shared` bits come in the same range.
+    fn of<'k>(chunks: impl Iterator<Item = &'k [u64]>, rows: usize, shared: u32) -> Self {
         // One chunk after the other: its keys are read from far away once.
         let (least, most) = chunks
-            .iter()
-            .filter_map(|chunk| Some((*chunk.keys.iter().min()?, *chunk.keys.iter().max()?)))
+            .filter_map(|keys| Some((*keys.iter().min()?, *keys.iter().max()?)))
             .reduce(|all, own| (all.0.min(own.0), all.1.max(own.1)))
             .unwrap_or_default();
+        let least = least >> shared << shared;
         let wanted = (rows / STRETCH).max(1).ilog2();
-        Self { least, most, shift: (u64::BITS - (most - least).leading_zeros()).saturating_sub(wanted) }
+        let shift = (u64::BITS - (most - least).leading_zeros()).saturating_sub(wanted);
+        Self { least, most, shift: shift.max(shared) }
     }
 
     fn count(&self) -> usize {

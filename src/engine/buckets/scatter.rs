@@ -1,6 +1,6 @@
 //! A worker's end of the shuffle: batches of rows to their buckets.
 
-use super::{BucketError, Buckets};
+use super::{BucketError, Buckets, lock};
 use crate::engine::rows::Rows;
 
 /// Rows that a worker gathers for one bucket before it hands them over.
@@ -14,6 +14,20 @@ pub struct Scatterer<'a> {
     positions: Vec<u32>,
     starts: Vec<u32>,
     ranges: Ranges<'a>,
+    packed: Packed,
+}
+
+/// Words gathered for every bucket; nothing where rows are not packed.
+#[derive(Default)]
+struct Packed {
+    /// Of every bucket, what customer its words count from.
+    bases: Vec<u64>,
+    /// 1,024 words a bucket, of which so many are taken.
+    words: Vec<u64>,
+    taken: Vec<u32>,
+    /// Of a batch: the numbers of its customers, and the rows that do not fit a word.
+    numbers: Vec<u64>,
+    others: Vec<u32>,
 }
 
 /// Where keys belong, by a table that leaves few of the splitters to search: there are hundreds, and every row asks.
@@ -36,12 +50,52 @@ impl<'a> Scatterer<'a> {
             of_row: Vec::new(),
             starts: vec![0; buckets.count() + 1],
             ranges: Ranges::new(&buckets.splitters),
+            packed: Packed::new(buckets),
             buckets,
         }
     }
 
     /// Hands over every row of a batch (fewer than 2³² rows).
     pub fn scatter(&mut self, batch: &Rows) -> Result<(), BucketError> {
+        if self.buckets.packing.is_none() {
+            return self.scatter_columns(batch);
+        }
+        self.scatter_words(batch)?;
+        if self.packed.others.is_empty() {
+            return Ok(());
+        }
+        let mut others = Rows::default();
+        others.gather(batch, &self.packed.others, &[]);
+        self.scatter_columns(&others)
+    }
+
+    /// Packs the rows that fit a word, and leaves the others.
+    fn scatter_words(&mut self, batch: &Rows) -> Result<(), BucketError> {
+        let Some(packing) = self.buckets.packing else { return Ok(()) };
+        let Packed { bases, words, taken, numbers, others } = &mut self.packed;
+        packing.numbers_of(&batch.keys, numbers);
+        others.clear();
+        let rows =
+            batch.keys.iter().zip(numbers).zip(&batch.seconds).zip(&batch.packages).zip(&batch.channels);
+        for (row, ((((key, number), second), package), channel)) in rows.enumerate() {
+            let bucket = self.ranges.bucket(*key);
+            let Some(word) = packing.word(bases[bucket], *number, *second, *package, *channel) else {
+                others.push(row as u32);
+                continue;
+            };
+            let own = bucket * GATHER;
+            let next = &mut taken[bucket];
+            words[own + *next as usize] = word;
+            *next += 1;
+            if *next as usize == GATHER {
+                *next = 0;
+                self.buckets.push_words(bucket, &words[own..own + GATHER])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scatter_columns(&mut self, batch: &Rows) -> Result<(), BucketError> {
         let text_starts = batch.text_starts();
         // Counting sort of row positions by bucket, then one gather a bucket and column.
         self.starts.fill(0);
@@ -77,12 +131,32 @@ impl<'a> Scatterer<'a> {
 
     /// Hands over what is still gathered.
     pub fn finish(&mut self) -> Result<(), BucketError> {
+        for (bucket, taken) in self.packed.taken.iter_mut().enumerate().filter(|(_, taken)| **taken > 0) {
+            let own = bucket * GATHER;
+            self.buckets.push_words(bucket, &self.packed.words[own..own + *taken as usize])?;
+            *taken = 0;
+        }
         for (bucket, gathered) in self.gathered.iter_mut().enumerate() {
             if !gathered.is_empty() {
                 self.buckets.push(bucket, gathered.handed_over())?;
             }
         }
         Ok(())
+    }
+}
+
+impl Packed {
+    fn new(buckets: &Buckets) -> Self {
+        if buckets.packing.is_none() {
+            return Self::default();
+        }
+        Self {
+            bases: buckets.buckets.iter().map(|bucket| lock(bucket).base).collect(),
+            words: vec![0; buckets.count() * GATHER],
+            taken: vec![0; buckets.count()],
+            numbers: Vec::new(),
+            others: Vec::new(),
+        }
     }
 }
 

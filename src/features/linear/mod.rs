@@ -23,14 +23,14 @@ pub mod customer;
 pub mod mix;
 pub mod packages;
 
-use super::bucket::{BucketFailure, BucketTables, Context};
+use super::bucket::{BucketFailure, BucketTables, Context, owned};
 use super::totals::Totals;
 use crate::engine::columns::{Column, Lends};
 use crate::transactions::whole_customers::WholeCustomers;
 use activity::Activity;
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch};
 use arrow::compute::take;
-use arrow::datatypes::{Int32Type, UInt64Type};
+use arrow::datatypes::Int32Type;
 use arrow::error::ArrowError;
 use columns::{Floats, Integers, Times, micros};
 use customer::RowFacts;
@@ -144,7 +144,7 @@ impl Tables<'_> {
                 .ok_or_else(|| ArrowError::SchemaError(format!("no column {}", field.name())))
         });
         let features = RecordBatch::try_new(schema.clone(), columns.collect::<Result<Vec<_>, _>>()?)?;
-        self.bought.finish(context, whole, features)
+        self.bought.finish(context, features)
     }
 }
 
@@ -155,8 +155,8 @@ struct BoughtColumns {
     customers: Vec<i32>,
     /// Of every customer, where its rows end.
     ends: Vec<usize>,
-    /// Of every row, its customer's position.
-    owners: Column<UInt64Type>,
+    /// Of every row, its customer's place in the chunk.
+    owners: Column<Int32Type>,
     packages: Column<Int32Type>,
     times: Integers,
     /// Minor units.
@@ -170,9 +170,10 @@ struct BoughtColumns {
 
 impl BoughtColumns {
     fn add(&mut self, customer: usize, bought: &[Bought], scale: f64) {
+        let place = self.customers.len() as i32;
         self.customers.push(customer as i32);
         let each = || bought.iter();
-        self.owners.extend(each().map(|_| customer as u64));
+        self.owners.extend(each().map(|_| place));
         self.packages.extend(each().map(|one| one.package as i32));
         self.times.extend(each().map(|one| one.times));
         self.minor.extend(each().map(|one| one.revenue));
@@ -184,15 +185,10 @@ impl BoughtColumns {
         self.ends.push(self.packages.len());
     }
 
-    fn finish(
-        &mut self,
-        context: &Context,
-        whole: &WholeCustomers,
-        features: RecordBatch,
-    ) -> Result<BucketTables, ArrowError> {
+    fn finish(&mut self, context: &Context, features: RecordBatch) -> Result<BucketTables, ArrowError> {
         let ranks = self.packages.lend();
         let columns: Vec<ArrayRef> = vec![
-            take(&whole.ids, &self.owners.lend(), None)?,
+            owned(features.column(0), self.owners.lend())?,
             Arc::new(DictionaryArray::try_new(ranks, context.package_names.clone())?),
             self.times.lend_any(),
             self.revenue.lend_any(),

@@ -8,6 +8,7 @@
 use super::columns::{Looked, Times, look_up};
 use super::{Columns, Customers, NO_CHANNEL, Normaliser};
 use crate::engine::rows::Layout;
+use crate::numerics::digits;
 use crate::transactions::codes::{Code, CodeCache, Codes};
 use crate::transactions::keys::{self, KeyKind};
 use crate::transactions::text_column::TextColumn;
@@ -118,12 +119,27 @@ fn all_keys(customers: &Customers, kind: &KeyKind, out: &mut Vec<u64>) -> bool {
 
 fn all_packed(ids: &StringArray, out: &mut Vec<u64>) -> bool {
     let bytes = ids.values().as_slice();
+    let offsets = ids.value_offsets();
     out.reserve(ids.len());
-    ids.offsets().windows(2).all(|ends| {
-        let key = keys::pack_within(bytes, ends[0] as usize..ends[1] as usize);
-        out.push(key.unwrap_or_default());
-        key.is_some()
-    })
+    // Ids of one length lie evenly.
+    let length = offsets.first().zip(offsets.get(1)).map_or(0, |(start, end)| (end - start) as usize);
+    let is_even = offsets.windows(2).fold(true, |even, ends| even & (ends[1] - ends[0] == length as i32));
+    let mut done = 0;
+    while done < ids.len() {
+        if is_even {
+            let rest = &bytes[offsets[done] as usize..];
+            done += digits::pack(rest, length, length, ids.len() - done, out);
+        }
+        // What is no digit, or at the end.
+        for ends in offsets[done..].windows(2).take(4) {
+            let Some(key) = keys::pack_within(bytes, ends[0] as usize..ends[1] as usize) else {
+                return false;
+            };
+            out.push(key);
+            done += 1;
+        }
+    }
+    true
 }
 
 /// The codes of all rows, as `code_of` makes them of what a text is known as, or `missing` where there is none; false where

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,7 +63,7 @@ impl<'a> Pass<'a> {
         };
         let unit = self.plan.units[number];
         let batches =
-            self.plan.sources[unit.source].read(unit.row_group, &ALL_ROLES, self.runtime, fetched)?;
+            self.plan.sources[unit.source].read(unit.row_group, &ALL_ROLES, None, self.runtime, fetched)?;
         let next = number + self.threads;
         if let Some(unit) = self.plan.units.get(next) {
             let mut ahead = ahead();
@@ -87,11 +87,13 @@ struct Part {
 }
 
 impl Source {
-    /// The batches of a row group, or of a whole CSV file; `fetched` if its bytes were asked for before.
+    /// The batches of a row group, or of a whole CSV file; `fetched` if its bytes were asked for before. Of a row group the
+    /// ascending `stretches` of rows alone, if there are any.
     pub(super) fn read(
         &self,
         row_group: usize,
         roles: &[Role],
+        stretches: Option<&[Range<usize>]>,
         runtime: &Handle,
         fetched: Option<Fetch>,
     ) -> Result<Batches<'_>, InputError> {
@@ -110,12 +112,20 @@ impl Source {
                     None => input.prefetch(&part.ranges),
                 };
                 let input = input.map_err(|source| self.unreadable(&bytes, source))?;
+                let rows = part.metadata.metadata().row_group(row_group).num_rows() as usize;
                 let open = || {
-                    ParquetRecordBatchReaderBuilder::new_with_metadata(input, part.metadata)
+                    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(input, part.metadata)
                         .with_projection(part.mask)
                         .with_row_groups(vec![row_group])
-                        .with_batch_size(BATCH)
-                        .build()
+                        .with_batch_size(BATCH);
+                    match stretches {
+                        Some(stretches) => builder.with_row_selection(RowSelection::from_consecutive_ranges(
+                            stretches.iter().cloned(),
+                            rows,
+                        )),
+                        None => builder,
+                    }
+                    .build()
                 };
                 let reader = guarded(open)
                     .map_err(|source| self.unreadable(&bytes, source))?

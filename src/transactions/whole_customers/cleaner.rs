@@ -16,12 +16,14 @@ use std::ops::Range;
 /// Memory: about 30 bytes a row of the longest stretch beside the rows and what comes of them, and 16 a customer.
 #[derive(Default)]
 pub struct Cleaner {
-    order: RowOrder,
+    pub(super) order: RowOrder,
     timed: Vec<u64>,
-    customers: Vec<Customer>,
+    pub(super) customers: Vec<Customer>,
     seen_transactions: HashSet<u64>,
     /// Of each customer, whether nothing needs to be asked of its rows: no two are of one time, and none is too late.
     plain: Vec<bool>,
+    /// Packed rows that have to be looked at by column.
+    unpacked: Rows,
 }
 
 impl Cleaner {
@@ -35,16 +37,42 @@ impl Cleaner {
     ) {
         let rows = &bucket.rows;
         let text_starts = rows.text_starts();
-        whole.clear(rows.len());
+        whole.clear(bucket.len());
         self.customers.clear();
         let mut start = 0;
         for end in &bucket.ends {
-            self.sort(rows, start..*end, &text_starts, transactions);
-            self.keep(rows, &text_starts, transactions, rejected, whole);
-            whole.gather(rows, &self.order.rows, transactions);
+            let stretch = start..*end;
             start = *end;
+            match transactions.buckets.packing() {
+                Some(packing) if !bucket.words.is_empty() => {
+                    let words = &bucket.words[stretch.start as usize..stretch.end as usize];
+                    if !self.clean_words(words, bucket.base, packing, transactions, whole) {
+                        let mut unpacked = std::mem::take(&mut self.unpacked);
+                        unpacked.clear();
+                        packing.unpack_all(bucket.base, words, &mut unpacked);
+                        self.clean_rows(&unpacked, 0..words.len() as u32, &[], transactions, rejected, whole);
+                        self.unpacked = unpacked;
+                    }
+                }
+                _ => self.clean_rows(rows, stretch, &text_starts, transactions, rejected, whole),
+            }
         }
         whole.ids = ids(rows, &text_starts, &self.customers, &transactions.keys);
+    }
+
+    /// Appends a stretch of rows by column, sorted and cleaned.
+    fn clean_rows(
+        &mut self,
+        rows: &Rows,
+        stretch: Range<u32>,
+        text_starts: &[usize],
+        transactions: &Transactions,
+        rejected: &mut Rejected,
+        whole: &mut WholeCustomers,
+    ) {
+        self.sort(rows, stretch, text_starts, transactions);
+        self.keep(rows, text_starts, transactions, rejected, whole);
+        whole.gather(rows, &self.order.rows, transactions);
     }
 
     /// Leaves the rows of a sorted stretch that the policies keep, and says whose they are.

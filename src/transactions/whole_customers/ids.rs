@@ -18,6 +18,11 @@ pub struct Customer {
 }
 
 impl Customer {
+    /// Without text: its key says it all.
+    pub fn of_key(key: u64) -> Self {
+        Self { key, row: 0 }
+    }
+
     pub fn of(rows: &Rows, row: u32) -> Self {
         Self { key: rows.keys[row as usize], row }
     }

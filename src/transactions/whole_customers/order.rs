@@ -49,6 +49,22 @@ impl RowOrder {
         self.ends.push(keys.len() as u32);
     }
 
+    /// Orders words by what is above their lowest `low_bits`, the rest stays in the order in which it came; the words are lent, to
+    /// be changed between the ends.
+    pub fn sort_words(&mut self, words: &[u64], low_bits: u32) -> (&mut Vec<u64>, &[u32]) {
+        self.words.clear();
+        self.words.extend_from_slice(words);
+        self.ends.clear();
+        let Some(first) = words.first() else { return (&mut self.words, &self.ends) };
+        let differing = words.iter().fold(0, |bits, word| bits | (word ^ first)) >> low_bits;
+        self.radix(u64::BITS - differing.leading_zeros(), low_bits);
+        let key = |word: &u64| word >> low_bits;
+        let changes = self.words.windows(2).enumerate().filter(|(_, two)| key(&two[0]) != key(&two[1]));
+        self.ends.extend(changes.map(|(at, _)| at as u32 + 1));
+        self.ends.push(words.len() as u32);
+        (&mut self.words, &self.ends)
+    }
+
     /// Sorts the words by the `key_bits` above the lowest `row_bits`.
     fn radix(&mut self, key_bits: u32, row_bits: u32) {
         let passes = key_bits.div_ceil(DIGIT);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::buckets::Buckets;
+use crate::engine::packing::{Expected, Packing};
 use crate::engine::part::PartFile;
 use crate::engine::rows::Layout;
 use crate::engine::scratch::Scratch;
@@ -14,9 +15,7 @@ use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::Int64Type;
 use rand::Rng;
 
-const AS_OF_END: i64 = 90;
-
-fn transactions(layout: Layout, drop_duplicates: bool) -> Transactions {
+fn transactions(layout: Layout, drop_duplicates: bool, as_of_end: i64) -> Transactions {
     let keys = if layout.texts { KeyKind::Text { prefix: b"c".to_vec() } } else { KeyKind::Integer };
     let packages = [None, Some(250), Some(199)];
     Transactions {
@@ -30,7 +29,7 @@ fn transactions(layout: Layout, drop_duplicates: bool) -> Transactions {
         channel_ranks: vec![1, 0],
         channel_rows: vec![0; 2],
         as_of_day: 0,
-        as_of_end: AS_OF_END,
+        as_of_end,
         drop_duplicates,
         scale: 100.0,
         counts: Counts::default(),
@@ -116,7 +115,7 @@ fn expected(rows: &Rows, layout: Layout, transactions: &Transactions) -> (Vec<Ro
         let mut before = None;
         let mut seen = std::collections::HashSet::new();
         for (_, transaction, row) in same {
-            if i64::from(row.1) > AS_OF_END {
+            if i64::from(row.1) > transactions.as_of_end {
                 cleaned.future += 1;
                 continue;
             }
@@ -157,23 +156,54 @@ fn found(whole: &WholeCustomers) -> Vec<Row> {
         .collect()
 }
 
+fn check(transactions: &Transactions, rows: &Rows, layout: Layout, name: &str) {
+    let (mut cleaner, mut whole) = (Cleaner::default(), WholeCustomers::empty());
+    let mut scatterer = transactions.buckets.scatterer();
+    scatterer.scatter(rows).unwrap();
+    scatterer.finish().unwrap();
+    let bucket = transactions.buckets.take(0).unwrap();
+    assert_eq!(bucket.words.is_empty(), transactions.buckets.packing().is_none());
+    assert_eq!(bucket.ends.len() > 1, !layout.texts);
+    // What it held before does not show.
+    for _ in 0..2 {
+        cleaner.clean(&bucket, transactions, &mut Rejected::new(None, 0), &mut whole);
+        let (kept, cleaned) = expected(rows, layout, transactions);
+        assert!(kept == found(&whole), "{name}");
+        assert_eq!(format!("{cleaned:?}"), format!("{:?}", whole.cleaned), "{name}");
+        assert_eq!(whole.ids.len(), kept.chunk_by(|a, b| a.0 == b.0).count());
+    }
+}
+
 #[test]
 fn stretches_give_what_one_sort_gives() {
-    let (mut cleaner, mut whole) = (Cleaner::default(), WholeCustomers::empty());
     for case in 0..32u64 {
         let has = |bit: u64| case & bit != 0;
         let layout = Layout { amounts: has(1), quantities: has(2), transactions: has(4), texts: has(8) };
-        let transactions = transactions(layout, has(16));
-        let rows = rows(layout, 6000, case);
-        let mut scatterer = transactions.buckets.scatterer();
-        scatterer.scatter(&rows).unwrap();
-        scatterer.finish().unwrap();
-        let bucket = transactions.buckets.take(0).unwrap();
-        assert_eq!(bucket.ends.len() > 1, !layout.texts);
-        cleaner.clean(&bucket, &transactions, &mut Rejected::new(None, 0), &mut whole);
-        let (kept, cleaned) = expected(&rows, layout, &transactions);
-        assert!(kept == found(&whole), "case {case}");
-        assert_eq!(format!("{cleaned:?}"), format!("{:?}", whole.cleaned), "case {case}");
-        assert_eq!(whole.ids.len(), kept.chunk_by(|a, b| a.0 == b.0).count());
+        let transactions = transactions(layout, has(16), 90);
+        check(&transactions, &rows(layout, 6000, case), layout, &format!("case {case}"));
+    }
+}
+
+#[test]
+fn packed_rows_give_what_columns_give() {
+    for case in 0..4u64 {
+        let (drop_duplicates, as_of_end) = (case & 1 != 0, if case & 2 != 0 { 98 } else { 100 });
+        let mut transactions = transactions(Layout::default(), drop_duplicates, as_of_end);
+        let mut rows = rows(Layout::default(), 6000, case);
+        // A narrow range of customers, as a bucket has.
+        rows.keys.iter_mut().for_each(|key| *key = integer_key((*key >> 40) as i64));
+        let mut sample = rows.keys.clone();
+        sample.sort_unstable();
+        let (packing, bases) = Packing::of(&Expected {
+            numbers: KeyKind::Integer.numbers(&[]).unwrap(),
+            sample: &sample,
+            splitters: &[],
+            seconds: (0, 100),
+            packages: Some(3),
+            channels: None,
+        })
+        .unwrap();
+        transactions.buckets = transactions.buckets.packed(packing, &bases);
+        check(&transactions, &rows, Layout::default(), &format!("case {case}"));
     }
 }

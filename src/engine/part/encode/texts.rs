@@ -93,6 +93,9 @@ impl Texts {
         }
         let with_null = (values.null_count() > 0).then(|| array.logical_nulls()).flatten();
         let nulls = with_null.as_ref().or(array.nulls());
+        if self.form == Form::Plain && nulls.is_none_or(|nulls| nulls.null_count() == 0) {
+            return self.push_runs(keys, values, to);
+        }
         self.push_rows(keys.len(), nulls, to, |texts, row| {
             let key = keys[row] as usize;
             if !texts.is_by_index() {
@@ -111,6 +114,41 @@ impl Texts {
             texts.has_last = false;
             false
         })
+    }
+
+    /// Appends rows that are keys, all with a value, as plain text: equal ones that follow each other are looked at once.
+    fn push_runs(
+        &mut self,
+        keys: &[i32],
+        values: &StringArray,
+        to: &mut Target<'_>,
+    ) -> Result<(), ParquetError> {
+        for run in keys.chunk_by(|a, b| a == b) {
+            let text = values.value(run[0] as usize).as_bytes();
+            let mut left = run.len();
+            while left > 0 {
+                let start = self.plain.len();
+                let mut is_full = self.put(text);
+                let size = self.plain.len() - start;
+                // As many as one after the other would have put before the page was full.
+                let more = PAGE_BYTES.saturating_sub(self.plain.len()).div_ceil(size);
+                let rows = left.min(to.levels.room()).min(1 + more);
+                self.plain.reserve((rows - 1) * size);
+                let mut written = 1;
+                while written < rows {
+                    let again = written.min(rows - written);
+                    self.plain.extend_from_within(start..start + again * size);
+                    written += again;
+                }
+                is_full |= self.plain.len() >= PAGE_BYTES;
+                to.levels.push(rows, None)?;
+                left -= rows;
+                if is_full || to.levels.is_full() {
+                    self.end_page(to)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Appends the rows that have a value by `put`, which says whether the page is full of text.
