@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
 #[used]
 #[unsafe(link_section = ".init_array.00099")]
-static BEFORE_ALLOCATOR: extern "C" fn() = packwise::engine::allocator::in_huge_pages;
+static BEFORE_ALLOCATOR: extern "C" fn() = packwise::engine::allocator::in_small_pages;
 
 /// What this process writes holds customers' ids: nobody but its user may read it. A folder's default access list, where
 /// there is one, counts instead.

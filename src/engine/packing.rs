@@ -6,6 +6,7 @@
 //! column beside them: which rows do is no more than a matter of speed, and nothing that is published depends on it.
 
 use super::rows::Rows;
+use crate::numerics::simd::{Kernel, widest};
 
 /// The least bits that packages and channels get where their number is not known before they are read, and the most that
 /// packages get.
@@ -116,30 +117,42 @@ impl Packing {
         (self.numbers.of_keys)(keys, self.numbers.digits, out);
     }
 
-    /// A row in a bucket that counts from `base`; None if it does not fit.
+    /// What words have below their customers; `u64::MAX` for rows that do not fit.
+    pub(super) fn lower_bits(&self, rows: &Rows, out: &mut Vec<u64>) {
+        struct All<'a>(Packing, &'a Rows, &'a mut Vec<u64>);
+        impl Kernel for All<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run(self) {
+                let Self(packing, rows, out) = self;
+                out.clear();
+                let columns = rows.seconds.iter().zip(&rows.packages).zip(&rows.channels);
+                out.extend(
+                    columns.map(|((second, package), channel)| packing.low(*second, *package, *channel)),
+                );
+            }
+        }
+        widest(All(*self, rows, out));
+    }
+
     #[inline(always)]
-    pub(super) fn word(
-        &self,
-        base: u64,
-        number: u64,
-        second: u32,
-        package: u32,
-        channel: u16,
-    ) -> Option<u64> {
-        let customer = number.wrapping_sub(base);
+    fn low(&self, second: u32, package: u32, channel: u16) -> u64 {
         let second = u64::from(second.wrapping_sub(self.first_second));
+        let (package, channel) = (u64::from(package), u64::from(channel));
         let none = (1u64 << self.channel_bits) - 1;
-        let channel = u64::from(channel);
-        let known = if channel == u64::from(u16::MAX) { none } else { channel };
-        let is_channel = channel < none || channel == u64::from(u16::MAX);
-        let beyond = (customer >> self.customer_bits)
-            | (second >> self.second_bits)
-            | (u64::from(package) >> self.package_bits);
-        let word = customer << self.low_bits()
-            | second << self.of_one_second()
-            | u64::from(package) << self.channel_bits
-            | known;
-        (beyond == 0 && is_channel).then_some(word)
+        let is_none = channel == u64::from(u16::MAX);
+        let fits = (second >> self.second_bits | package >> self.package_bits) == 0;
+        let low = second << self.of_one_second()
+            | package << self.channel_bits
+            | if is_none { none } else { channel };
+        if fits & (is_none | (channel < none)) { low } else { u64::MAX }
+    }
+
+    /// The word of a customer's number in a bucket that counts from `base`, and of the lower bits; None if it does not fit.
+    #[inline(always)]
+    pub(super) fn word(&self, base: u64, number: u64, low: u64) -> Option<u64> {
+        let customer = number.wrapping_sub(base);
+        (customer >> self.customer_bits == 0 && low != u64::MAX).then_some(customer << self.low_bits() | low)
     }
 
     #[inline(always)]
@@ -204,7 +217,8 @@ pub mod tests {
                 && (1_700_000_000..1_708_000_000).contains(&second)
                 && package < 600
                 && (channel < 15 || channel == u16::MAX);
-            match packing.word(base, customer, second, package, channel) {
+            let low = packing.low(second, package, channel);
+            match packing.word(base, customer, low) {
                 Some(word) => {
                     let row = packing.unpack(word);
                     prop_assert_eq!(packing.key(base, row.customer), customer);
@@ -216,7 +230,7 @@ pub mod tests {
                 }
                 None => prop_assert!(!usual),
             }
-            prop_assert_eq!(packing.word(base, u64::MAX, second, package, channel), None);
+            prop_assert_eq!(packing.word(base, u64::MAX, low), None);
         }
 
         #[test]
@@ -225,7 +239,7 @@ pub mod tests {
             b in (0..1_000_000u64, 1_700_000_000..1_708_000_000u32, 0..600u32),
         ) {
             let (packing, bases) = Packing::of(&expected(&[0, 999_999], &[])).unwrap();
-            let word = |(customer, second, package)| packing.word(bases[0], customer, second, package, 3).unwrap();
+            let word = |(customer, second, package)| packing.word(bases[0], customer, packing.low(second, package, 3)).unwrap();
             prop_assert_eq!(word(a).cmp(&word(b)), a.cmp(&b));
         }
     }

@@ -138,6 +138,7 @@ impl Context {
             .columns
             .iter()
             .map(|column| column.field(parts.customer_type))
+            .map(|field| if field.name() == "favourite_package" { dictionary(&field) } else { field })
             .collect();
         for (_, name) in [&parts.channels, &parts.services, &parts.charging].into_iter().flat_map(Slots::used)
         {
@@ -164,8 +165,20 @@ impl Context {
         self.properties.len()
     }
 
+    /// Of `customer_features`, with codes of packages as a dictionary.
     pub fn features_schema(&self) -> SchemaRef {
         self.features_schema.clone()
+    }
+
+    /// The same as readers see it.
+    pub fn published_features(&self) -> SchemaRef {
+        let fields = self.features_schema.fields().iter().map(|field| match field.data_type() {
+            DataType::Dictionary(_, texts) => {
+                Arc::new(Field::new(field.name(), texts.as_ref().clone(), field.is_nullable()))
+            }
+            _ => field.clone(),
+        });
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
     pub fn packages_schema(&self) -> SchemaRef {

@@ -287,7 +287,7 @@ pub fn build(
     let sample = sample.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(Features {
         parts: parts.into_iter().map(|(_, parts)| parts).collect(),
-        schema: context.features_schema(),
+        schema: context.published_features(),
         package_batch: table,
         late_quarantine: late.finish()?,
         behaviour,

@@ -153,8 +153,8 @@ impl Context {
             columns.push(match field.name().as_str() {
                 "first_purchase" | "last_purchase" => timestamps(column)?,
                 "favourite_package" => {
-                    let ranks = cast(column, &DataType::Int32)?;
-                    take(&self.package_names, &ranks, None)?
+                    let ranks = cast(column, &DataType::Int32)?.as_primitive::<Int32Type>().clone();
+                    Arc::new(DictionaryArray::try_new(ranks, self.package_names.clone())?)
                 }
                 _ => cast(column, field.data_type())?,
             });

@@ -17,9 +17,68 @@ pub fn pack(bytes: &[u8], stride: usize, length: usize, texts: usize, out: &mut 
     0
 }
 
+/// The numbers that words of [`pack`] of `length` digits (1 to 16) spell; `u64::MAX` for any other. Appends those of eight
+/// words at a time from the front, and returns how many; none where the processor lacks the instructions.
+pub fn numbers(words: &[u64], length: usize, out: &mut Vec<u64>) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if (1..=16).contains(&length) && std::arch::is_x86_feature_detected!("avx512bw") {
+        // SAFETY: as above.
+        return unsafe { avx512::numbers(words, length, out) };
+    }
+    let _ = (words, length, out);
+    0
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::*;
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub fn numbers(words: &[u64], length: usize, out: &mut Vec<u64>) -> usize {
+        const EACH: i64 = 0x0f0f_0f0f_0f0f_0f0f;
+        let unused = 4 * (16 - length as u32);
+        let ones = u64::MAX / 15 >> unused;
+        let (threes, nine) = (_mm512_set1_epi64(3 * ones as i64), _mm512_set1_epi8(9));
+        let unused = _mm_cvtsi64_si128(i64::from(unused));
+        let (half, four) = (_mm512_set1_epi64(EACH), _mm_cvtsi64_si128(4));
+        // The first of two is worth a hundred, or ten thousand, of the second: it is the upper one in memory.
+        let hundreds = _mm512_set1_epi16(100 << 8 | 1);
+        let tens_of_thousands = _mm512_set1_epi32(10_000 << 16 | 1);
+        let lower = _mm512_set1_epi64(0xffff_ffff);
+        let eights = _mm512_set1_epi64(100_000_000);
+        let (chunks, _) = words.as_chunks::<8>();
+        out.reserve(words.len());
+        for chunk in chunks {
+            // SAFETY: eight words are read, which is what there is.
+            let word = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
+            let codes = _mm512_srl_epi64(word, unused);
+            // Nothing follows the digits; and all codes are 3 to 12: less three, no digit is more than nine, and none has
+            // borrowed from the next, which would leave it 13 or more.
+            let whole = _mm512_cmpeq_epi64_mask(_mm512_sll_epi64(codes, unused), word);
+            let digits = _mm512_sub_epi64(codes, threes);
+            let (low, high) =
+                (_mm512_and_si512(digits, half), _mm512_and_si512(_mm512_srl_epi64(digits, four), half));
+            let odd = _mm512_cmpgt_epu8_mask(low, nine) | _mm512_cmpgt_epu8_mask(high, nine);
+            // Ten times the first of two digits, in a byte: eight times and twice.
+            let tens = _mm512_add_epi64(_mm512_slli_epi64::<3>(high), _mm512_slli_epi64::<1>(high));
+            let fours = _mm512_maddubs_epi16(_mm512_add_epi64(tens, low), hundreds);
+            let halves = _mm512_madd_epi16(fours, tens_of_thousands);
+            let upper = _mm512_mul_epu32(_mm512_srli_epi64::<32>(halves), eights);
+            let all = _mm512_add_epi64(upper, _mm512_and_si512(halves, lower));
+            let mut eight = [0u64; 8];
+            // SAFETY: eight words are written, which is what there is room for.
+            unsafe { _mm512_storeu_si512(eight.as_mut_ptr().cast(), all) };
+            if whole != u8::MAX || odd != 0 {
+                for (at, number) in eight.iter_mut().enumerate() {
+                    if whole >> at & 1 == 0 || odd >> (8 * at) & 0xff != 0 {
+                        *number = u64::MAX;
+                    }
+                }
+            }
+            out.extend_from_slice(&eight);
+        }
+        chunks.len() * 8
+    }
 
     #[target_feature(enable = "avx512f,avx512bw")]
     pub fn pack(bytes: &[u8], stride: usize, length: usize, texts: usize, out: &mut Vec<u64>) -> usize {
@@ -68,6 +127,38 @@ mod avx512 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn eight_numbers_at_a_time_and_none_of_what_is_no_digit() {
+        let word = |number: u64, length: u32| {
+            let codes = (0..length)
+                .fold(0, |codes, place| codes | (number / 10u64.pow(place) % 10 + 3) << (4 * place));
+            codes << (4 * (16 - length))
+        };
+        for length in 1..=16u32 {
+            let most = 10u64.pow(length);
+            let numbers: Vec<u64> =
+                (0..24).map(|n| (n * 8_765_432_109_876_543) % most).chain([0, most - 1]).collect();
+            let mut words: Vec<u64> = numbers.iter().map(|number| word(*number, length)).collect();
+            let mut found = vec![7];
+            let done = super::numbers(&words, length as usize, &mut found);
+            assert!(done == 0 || done == 24);
+            assert_eq!(found[1..], numbers[..done]);
+            // One of fewer digits, one of more, and signs in every place.
+            words[0] = words[0] << 4;
+            words[1] |= if length < 16 { 3 << (4 * (15 - length)) } else { 0 };
+            for at in 0..length.min(16) as usize {
+                let place = 4 * (15 - at as u32);
+                words[2 + at] = words[2 + at] & !(15 << place) | (1 + at as u64 % 2) << place;
+            }
+            found.clear();
+            super::numbers(&words, length as usize, &mut found);
+            for (at, found) in found.iter().enumerate() {
+                let is_odd = at == 0 || (at == 1 && length < 16) || (2..2 + length as usize).contains(&at);
+                assert_eq!(*found, if is_odd { u64::MAX } else { numbers[at] }, "{at} of {length}");
+            }
+        }
+    }
 
     #[test]
     fn four_at_a_time_up_to_what_is_no_digit() {

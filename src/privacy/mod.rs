@@ -32,6 +32,11 @@ impl Ids {
         Ok(Self { pseudonyms: source.map(Pseudonyms::load).transpose()?, forgotten: None })
     }
 
+    /// Whether ids go on as they come.
+    pub fn are_as_they_come(&self) -> bool {
+        self.pseudonyms.is_none() && self.forgotten.as_ref().is_none_or(Forgotten::is_empty)
+    }
+
     /// A column of ids as it goes on, and the rows of customers who are to be forgotten.
     pub fn column(&self, ids: &ArrayRef) -> Result<(ArrayRef, Vec<usize>), ArrowError> {
         let column = match &self.pseudonyms {

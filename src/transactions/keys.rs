@@ -5,7 +5,7 @@
 //! text itself travels beside the key.
 
 use crate::engine::packing::Numbers;
-use crate::numerics::simd::{Kernel, widest};
+use crate::numerics::digits;
 use std::ops::Range;
 
 /// How ids become keys.
@@ -152,23 +152,14 @@ fn digits(key: u64, length: usize) -> Option<[u8; 16]> {
     (found & wanted == wanted).then(|| (codes + u128::from(b'0' - 3) * each).to_be_bytes())
 }
 
-/// The numbers that ids of `digits` digits (1 to 16) spell, from their packed keys: they order as the keys do and need fewer
+/// The numbers that ids of `length` digits (1 to 16) spell, from their packed keys: they order as the keys do and need fewer
 /// bits. `u64::MAX` for any other id.
-pub fn numbers_of_digits(keys: &[u64], digits: u32, out: &mut Vec<u64>) {
-    struct All<'a>(&'a [u64], u32, &'a mut Vec<u64>);
-    impl Kernel for All<'_> {
-        type Output = ();
-        #[inline(always)]
-        fn run(self) {
-            let Self(keys, digits, out) = self;
-            out.clear();
-            out.extend(keys.iter().map(|key| number_of_digits(*key, digits)));
-        }
-    }
-    widest(All(keys, digits, out));
+pub fn numbers_of_digits(keys: &[u64], length: u32, out: &mut Vec<u64>) {
+    out.clear();
+    let done = digits::numbers(keys, length as usize, out);
+    out.extend(keys[done..].iter().map(|key| number_of_digits(*key, length)));
 }
 
-#[inline(always)]
 fn number_of_digits(key: u64, digits: u32) -> u64 {
     const ONES: u64 = 0x1111_1111_1111_1111;
     let unused = 4 * (16 - digits);

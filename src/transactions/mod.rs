@@ -304,7 +304,9 @@ fn normalise_all(
     folder: &RunFolder,
 ) -> Result<Option<(Counts, PartFile)>, InputError> {
     let quarantine = QuarantineWriter::new(folder, 0);
-    let pass = plan.pass(engine.threads, engine.read_ahead(), engine.runtime.handle());
+    let pass = plan
+        .pass(engine.threads, engine.read_ahead(), engine.runtime.handle())
+        .packed(rules.keys == KeyKind::Packed);
     let work = |state: &mut (Normaliser, crate::engine::buckets::Scatterer), number: usize| {
         let unit = plan.units[number];
         let (normaliser, scatterer) = state;

@@ -17,9 +17,11 @@ use crate::config::resolve::Returns;
 use crate::engine::rows::{Layout, Rows};
 use crate::numerics::random::hash_bytes;
 use arrow::array::{Array, AsArray, Int64Array};
+use arrow::buffer::ScalarBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use columns::{Looked, Numbers, Times, all_seconds, look_up, trimmed};
+use columns::{EntryCodes, Looked, Numbers, Times, all_seconds, look_up, trimmed};
+use std::cell::LazyCell;
 
 /// What the normaliser goes by, the same for all workers.
 pub struct Rules {
@@ -63,11 +65,12 @@ pub struct Normaliser<'a> {
     rules: &'a Rules,
     package_cache: CodeCache,
     channel_cache: CodeCache,
-    /// Codes of a batch's dictionary entries, as far as its rows have asked.
-    package_codes: Vec<Option<Looked>>,
-    channel_codes: Vec<Option<Looked>>,
+    package_codes: EntryCodes,
+    channel_codes: EntryCodes,
     /// Seconds of a batch with typed times.
     seconds: Vec<i64>,
+    /// Rows of a batch by channel, counted in four places.
+    by_channel: Vec<[u64; 4]>,
     /// Largest amount in minor units that is allowed and that a float holds exactly.
     exact: f64,
     pub rows: Rows,
@@ -94,6 +97,8 @@ impl From<InputError> for BatchFailure {
 enum Customers {
     Integers(Int64Array),
     Texts(TextColumn),
+    /// All of them.
+    Keys(ScalarBuffer<u64>),
 }
 
 /// The columns of a batch.
@@ -113,9 +118,10 @@ impl<'a> Normaliser<'a> {
             rules,
             package_cache: CodeCache::default(),
             channel_cache: CodeCache::default(),
-            package_codes: Vec::new(),
-            channel_codes: Vec::new(),
+            package_codes: EntryCodes::default(),
+            channel_codes: EntryCodes::default(),
             seconds: Vec::new(),
+            by_channel: Vec::new(),
             exact: (rules.max_amount * rules.scale).min((1u64 << 53) as f64),
             rows: Rows::default(),
             counts: Counts::default(),
@@ -130,6 +136,8 @@ impl<'a> Normaliser<'a> {
         if batch.forgotten.is_empty() && self.all_plain(&columns, batch.rows) {
             return Ok(());
         }
+        // What is refused is shown with its id.
+        let with_ids = LazyCell::new(|| batch.with_ids());
         let mut forgotten = batch.forgotten.iter().peekable();
         for row in 0..batch.rows {
             if forgotten.next_if(|next| **next == row).is_some() {
@@ -141,6 +149,7 @@ impl<'a> Normaliser<'a> {
                 Ok(Checked::DroppedReturn) => self.counts.returns_dropped += 1,
                 Err(reason) => {
                     self.counts.rejected[reason as usize] += 1;
+                    let batch = with_ids.as_ref().unwrap_or(batch);
                     rejected.push(row, reason, batch).map_err(BatchFailure::Input)?;
                 }
             }
@@ -151,13 +160,15 @@ impl<'a> Normaliser<'a> {
     /// The columns of a batch, the seconds of its times, and no codes of its texts yet.
     fn columns(&mut self, batch: &Batch) -> Result<Columns, InputError> {
         let needed = |role: Role| batch.column(role).ok_or_else(InputError::lost_column);
-        let customers = needed(Role::Customer)?;
-        let customers = match self.rules.keys {
-            KeyKind::Integer => {
-                let cast = cast(customers, &DataType::Int64).map_err(InputError::batch)?;
+        let customers = match (&batch.keys, &self.rules.keys) {
+            (Some(keys), _) => Customers::Keys(keys.clone()),
+            (None, KeyKind::Integer) => {
+                let cast = cast(needed(Role::Customer)?, &DataType::Int64).map_err(InputError::batch)?;
                 Customers::Integers(cast.as_primitive::<Int64Type>().clone())
             }
-            _ => Customers::Texts(TextColumn::new(customers).map_err(InputError::batch)?),
+            (None, _) => {
+                Customers::Texts(TextColumn::new(needed(Role::Customer)?).map_err(InputError::batch)?)
+            }
         };
         let times = needed(Role::Time)?;
         let times = match times.data_type() {
@@ -169,16 +180,20 @@ impl<'a> Normaliser<'a> {
                 Times::Typed(times.clone())
             }
         };
-        self.package_codes.clear();
-        self.channel_codes.clear();
         let text = |role: Role| -> Result<Option<TextColumn>, InputError> {
             batch.column(role).map(TextColumn::new).transpose().map_err(InputError::batch)
         };
+        let packages = TextColumn::new(needed(Role::Package)?).map_err(InputError::batch)?;
+        let channels = text(Role::Channel)?;
+        self.package_codes.begin(&packages);
+        if let Some(channels) = &channels {
+            self.channel_codes.begin(channels);
+        }
         Ok(Columns {
             customers,
-            packages: TextColumn::new(needed(Role::Package)?).map_err(InputError::batch)?,
+            packages,
             times,
-            channels: text(Role::Channel)?,
+            channels,
             transactions: text(Role::Transaction)?,
             amounts: batch.column(Role::Amount).map(Numbers::new).transpose()?,
             quantities: batch.column(Role::Quantity).map(Numbers::new).transpose()?,
@@ -303,6 +318,7 @@ impl<'a> Normaliser<'a> {
         let layout = self.rules.layout;
         let key = match (&columns.customers, &self.rules.keys) {
             (Customers::Integers(ids), _) => keys::integer_key(ids.value(row)),
+            (Customers::Keys(keys), _) => keys[row],
             (Customers::Texts(ids), KeyKind::Text { prefix }) => {
                 let id = trimmed(ids.get(row).unwrap_or_default()).as_bytes();
                 self.rows.text_lengths.push(id.len() as u32);

@@ -11,7 +11,7 @@ use std::iter;
 use std::ops::Range;
 
 /// Units whose customers are read to place the buckets.
-const SAMPLED_UNITS: usize = 48;
+const SAMPLED_UNITS: usize = 24;
 /// Customer ids in that sample.
 const SAMPLED_IDS: usize = 100_000;
 /// Rows read of a CSV file for that sample.
@@ -39,7 +39,7 @@ struct UnitSample {
 }
 
 impl CustomerSample {
-    /// Reads customers of up to 48 units, every so many rows. Memory: 100,000 ids and times.
+    /// Reads customers of up to 24 units, every so many rows. Memory: 100,000 ids and times.
     pub fn of(plan: &Plan, engine: &Engine) -> Result<Self, InputError> {
         let chosen: Vec<usize> = if plan.units.len() <= SAMPLED_UNITS {
             (0..plan.units.len()).collect()

@@ -2,6 +2,7 @@
 //! mapped columns.
 
 mod footer;
+mod id_pages;
 mod opening;
 mod reading;
 
@@ -12,6 +13,7 @@ use crate::engine::input::Input;
 use crate::engine::location::{self, InputFile};
 use crate::privacy::Ids;
 use arrow::array::ArrayRef;
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
 use footer::Footer;
 use opening::open_sources;
@@ -44,6 +46,8 @@ pub enum Role {
 /// One batch: an array for every role, None where the role is not mapped.
 pub struct Batch {
     pub columns: [Option<ArrayRef>; 7],
+    /// Packed keys of the customers, in the place of their column.
+    pub keys: Option<ScalarBuffer<u64>>,
     pub rows: usize,
     /// Rows of customers who are to be forgotten, ascending.
     pub forgotten: Vec<usize>,
@@ -52,6 +56,14 @@ pub struct Batch {
 impl Batch {
     pub fn column(&self, role: Role) -> Option<&ArrayRef> {
         self.columns[role as usize].as_ref()
+    }
+
+    /// The same with the column of customers, if there are keys in its place.
+    pub fn with_ids(&self) -> Option<Self> {
+        let ids = id_pages::texts_of(self.keys.as_ref()?).finish();
+        let mut columns = self.columns.clone();
+        columns[Role::Customer as usize] = Some(Arc::new(ids));
+        Some(Self { columns, keys: None, rows: self.rows, forgotten: self.forgotten.clone() })
     }
 }
 
@@ -213,7 +225,7 @@ impl Plan {
         runtime: &Handle,
     ) -> Result<Batches<'_>, InputError> {
         let roles = [Role::Customer, Role::Time];
-        self.sources[unit.source].read(unit.row_group, &roles, Some(stretches), runtime, None)
+        self.sources[unit.source].read(unit.row_group, &roles, Some(stretches), runtime, None, false)
     }
 
     /// Whether a unit is one of several that a single pass must go through from its start.

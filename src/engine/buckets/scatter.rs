@@ -25,8 +25,9 @@ struct Packed {
     /// 1,024 words a bucket, of which so many are taken.
     words: Vec<u64>,
     taken: Vec<u32>,
-    /// Of a batch: the numbers of its customers, and the rows that do not fit a word.
+    /// Of a batch: the numbers of its customers, what words have below these, and the rows that do not fit a word.
     numbers: Vec<u64>,
+    lower: Vec<u64>,
     others: Vec<u32>,
 }
 
@@ -72,14 +73,13 @@ impl<'a> Scatterer<'a> {
     /// Packs the rows that fit a word, and leaves the others.
     fn scatter_words(&mut self, batch: &Rows) -> Result<(), BucketError> {
         let Some(packing) = self.buckets.packing else { return Ok(()) };
-        let Packed { bases, words, taken, numbers, others } = &mut self.packed;
+        let Packed { bases, words, taken, numbers, lower, others } = &mut self.packed;
         packing.numbers_of(&batch.keys, numbers);
+        packing.lower_bits(batch, lower);
         others.clear();
-        let rows =
-            batch.keys.iter().zip(numbers).zip(&batch.seconds).zip(&batch.packages).zip(&batch.channels);
-        for (row, ((((key, number), second), package), channel)) in rows.enumerate() {
+        for (row, ((key, number), low)) in batch.keys.iter().zip(&*numbers).zip(&*lower).enumerate() {
             let bucket = self.ranges.bucket(*key);
-            let Some(word) = packing.word(bases[bucket], *number, *second, *package, *channel) else {
+            let Some(word) = packing.word(bases[bucket], *number, *low) else {
                 others.push(row as u32);
                 continue;
             };
@@ -155,6 +155,7 @@ impl Packed {
             words: vec![0; buckets.count() * GATHER],
             taken: vec![0; buckets.count()],
             numbers: Vec::new(),
+            lower: Vec::new(),
             others: Vec::new(),
         }
     }

@@ -60,7 +60,10 @@ pub fn storage(name: &str, schema: &Schema) -> Storage {
         })
         .collect();
     if let (Some(column), true) = (columns.first_mut(), is_by_customer(schema)) {
-        *column = customers(schema.field(0).data_type(), has_several_rows);
+        *column = customers(
+            schema.field(0).data_type(),
+            has_several_rows && name != tables::CUSTOMER_PACKAGES.name,
+        );
     }
     let group_rows = if name == tables::RECOMMENDATIONS.name { OFFER_GROUP_ROWS } else { GROUP_ROWS };
     Storage { group_rows, page_rows: PAGE_ROWS, columns }

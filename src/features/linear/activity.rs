@@ -8,10 +8,13 @@ use crate::transactions::times::DAY;
 
 /// Days of a month as features take it.
 const MONTH: i64 = 30;
+/// No row is of it.
+const NO_DAY: u32 = u32::MAX;
 
 /// Columns of the customers so far.
-pub struct Activity<'a> {
-    channel_slots: &'a [i32],
+pub struct Activity {
+    /// The slot of every channel by its rank and one; the first is for rows without one.
+    slots: Vec<u8>,
     as_of_day: i64,
     scale: f64,
     /// Slot and published name of every channel share.
@@ -35,12 +38,12 @@ pub struct Activity<'a> {
     channel_shares: Vec<Floats>,
 }
 
-impl<'a> Activity<'a> {
+impl Activity {
     /// `channel_slots`: the slot of every channel by rank.
-    pub fn new(channels: &Slots, channel_slots: &'a [i32], as_of_day: i64, scale: f64) -> Self {
+    pub fn new(channels: &Slots, channel_slots: &[i32], as_of_day: i64, scale: f64) -> Self {
         let channels = channels.used();
         Self {
-            channel_slots,
+            slots: std::iter::once(0).chain(channel_slots.iter().map(|slot| *slot as u8)).collect(),
             as_of_day,
             scale,
             channel_shares: channels.iter().map(|_| Floats::default()).collect(),
@@ -70,30 +73,27 @@ impl<'a> Activity<'a> {
         let (mut revenue, mut revenue_month, mut revenue_before) = (0i64, 0i64, 0i64);
         let (mut units, mut largest) = (0f64, i64::MIN);
         let mut by_slot = [0i64; OTHER as usize + 1];
-        let mut marked = None;
+        let mut marked = NO_DAY;
         for row in 0..rows.len() {
             let (day, amount) = (rows.days[row], rows.amounts[row]);
             let age = self.as_of_day - i64::from(day);
             units += f64::from(rows.quantities[row]);
             revenue = revenue.wrapping_add(amount);
             largest = largest.max(amount);
-            if age < MONTH {
-                revenue_month = revenue_month.wrapping_add(amount);
-            } else if age < 2 * MONTH {
-                revenue_before = revenue_before.wrapping_add(amount);
-            }
+            // Without branches, as the age of a row is as good as random to the processor.
+            let is_recent = age < MONTH;
+            revenue_month = revenue_month.wrapping_add(if is_recent { amount } else { 0 });
+            revenue_before =
+                revenue_before.wrapping_add(if !is_recent & (age < 2 * MONTH) { amount } else { 0 });
             if rows.purchases[row] {
                 purchases += 1;
-                purchases_month += i64::from(age < MONTH);
+                purchases_month += i64::from(is_recent);
                 // 1970-01-01 was a Thursday: Saturday is day 2 of 7, Sunday day 3.
                 weekend += i64::from(matches!(day % 7, 2 | 3));
-                active_days += i64::from(marked != Some(day));
-                marked = Some(day);
-                let slot = match rows.channels[row] {
-                    -1 => 0,
-                    channel => self.channel_slots[channel as usize],
-                };
-                by_slot[slot as usize] += 1;
+                active_days += i64::from(marked != day);
+                marked = day;
+                // The first slot is for rows without a channel.
+                by_slot[self.slots[(rows.channels[row] + 1) as usize] as usize] += 1;
             }
         }
         let money = |minor: i64| minor as f64 / self.scale;

@@ -54,7 +54,7 @@ pub struct Linear<'a> {
 
 /// The two tables of the customers since the last chunk.
 struct Tables<'a> {
-    activity: Activity<'a>,
+    activity: Activity,
     mix: Mix<'a>,
     bought: BoughtColumns,
 }

@@ -22,18 +22,37 @@ pub struct Bought {
     last_day: u32,
 }
 
+/// Nothing yet of a package.
+const NONE: Bought = Bought {
+    package: 0,
+    times: 0,
+    days: 0,
+    revenue: 0,
+    first: u32::MAX,
+    last: 0,
+    weight: 0.0,
+    last_day: NO_DAY,
+};
 /// No package has been bought on it.
 const NO_DAY: u32 = u32::MAX;
 /// The package is not among the customer's.
 const NO_PLACE: u32 = u32::MAX;
 
-/// Groups a customer's rows by package in one reading. Memory: 4 bytes a package.
+/// Groups a customer's rows by package: first which package has which place, then the sums. Memory: 4 bytes a package.
+///
+/// Which rows are of a new package is as good as random to the processor, so nothing branches on it.
 pub struct Grouping<'a> {
     /// Weight of a purchase by its age in days.
     decay: &'a [f64],
     as_of_day: i64,
-    /// Of every package, its place among the customer's; cleared after every customer.
+    /// Of every package, its place among the customer's by first row; cleared after every customer.
     places: Vec<u32>,
+    /// Of every row, the place of its package.
+    of_row: Vec<u32>,
+    /// Package and place of each, in one word, ascending.
+    order: Vec<u64>,
+    /// Of every place, the position by rank of the package.
+    positions: Vec<u32>,
     bought: Vec<Bought>,
     first_of_package_day: Vec<bool>,
 }
@@ -44,6 +63,9 @@ impl<'a> Grouping<'a> {
             decay,
             as_of_day,
             places: vec![NO_PLACE; packages],
+            of_row: Vec::new(),
+            order: Vec::new(),
+            positions: Vec::new(),
             bought: Vec::new(),
             first_of_package_day: Vec::new(),
         }
@@ -51,44 +73,54 @@ impl<'a> Grouping<'a> {
 
     /// Takes in the rows of the next customer.
     pub fn group(&mut self, rows: &CustomerRows) {
+        self.place(rows.packages);
         self.bought.clear();
+        self.positions.resize(self.order.len(), 0);
+        for (position, word) in self.order.iter().enumerate() {
+            let package = (word >> 32) as u32;
+            self.places[package as usize] = NO_PLACE;
+            self.positions[*word as u32 as usize] = position as u32;
+            self.bought.push(Bought { package, ..NONE });
+        }
         self.first_of_package_day.clear();
-        for row in 0..rows.len() {
-            let package = rows.packages[row] as usize;
-            let (second, day) = (rows.seconds[row], rows.days[row]);
-            let place = &mut self.places[package];
-            if *place == NO_PLACE {
-                *place = self.bought.len() as u32;
-                self.bought.push(Bought {
-                    package: package as u32,
-                    times: 0,
-                    days: 0,
-                    revenue: 0,
-                    first: second,
-                    last: second,
-                    weight: 0.0,
-                    last_day: NO_DAY,
-                });
-            }
-            let bought = &mut self.bought[*place as usize];
-            bought.revenue = bought.revenue.wrapping_add(rows.amounts[row]);
-            bought.last = second;
-            let is_purchase = rows.purchases[row];
-            bought.times += i64::from(is_purchase);
-            // Rows come by day, so the day of the last purchase says whether this one is new.
-            let is_first = is_purchase && bought.last_day != day;
-            if is_first {
-                bought.last_day = day;
-                bought.days += 1;
-                let age = (self.as_of_day - i64::from(day)).max(0) as usize;
-                bought.weight += self.decay.get(age).copied().unwrap_or(0.0);
-            }
+        let columns =
+            rows.seconds.iter().zip(rows.days).zip(rows.amounts).zip(rows.purchases).zip(&self.of_row);
+        for ((((second, day), amount), is_purchase), place) in columns {
+            let bought = &mut self.bought[self.positions[*place as usize] as usize];
+            bought.revenue = bought.revenue.wrapping_add(*amount);
+            // Rows come by time.
+            bought.first = bought.first.min(*second);
+            bought.last = *second;
+            bought.times += i64::from(*is_purchase);
+            // So the day of the last purchase says whether this one is new.
+            let is_first = *is_purchase & (bought.last_day != *day);
+            bought.last_day = if *is_purchase { *day } else { bought.last_day };
+            bought.days += i64::from(is_first);
+            let age = (self.as_of_day - i64::from(*day)).max(0) as usize;
+            let weight = self.decay.get(age).copied().unwrap_or(0.0);
+            bought.weight += if is_first { weight } else { 0.0 };
             self.first_of_package_day.push(is_first);
         }
-        for bought in &self.bought {
-            self.places[bought.package as usize] = NO_PLACE;
+    }
+
+    /// Gives every package of the rows a place, and puts them in the order of their ranks.
+    fn place(&mut self, packages: &[i32]) {
+        self.of_row.clear();
+        self.order.clear();
+        self.order.resize(packages.len(), 0);
+        let mut found = 0;
+        for package in packages {
+            let known = &mut self.places[*package as usize];
+            let is_new = *known == NO_PLACE;
+            let place = if is_new { found } else { *known };
+            *known = place;
+            // Of a known package it is written over.
+            self.order[found as usize] = u64::from(*package as u32) << 32 | u64::from(place);
+            self.of_row.push(place);
+            found += u32::from(is_new);
         }
-        self.bought.sort_unstable_by_key(|bought| bought.package);
+        self.order.truncate(found as usize);
+        self.order.sort_unstable();
     }
 
     /// What the customer bought, by rank of the package.

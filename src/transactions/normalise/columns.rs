@@ -4,7 +4,7 @@ use super::super::InputError;
 use super::super::codes::{Code, CodeCache, Codes};
 use super::super::text_column::TextColumn;
 use super::super::times;
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType};
 
@@ -21,12 +21,36 @@ pub(super) enum Looked {
     Code(Code),
 }
 
-/// The code of a row's text. An entry of a dictionary is looked up once a batch, and only if a row has it:
-/// a growing dictionary must not learn texts that nobody bought.
+/// Codes of the entries of a dictionary, as far as rows have asked: a growing dictionary must not learn texts that nobody
+/// bought. They stay as long as batches share the dictionary, as those of a row group do.
+#[derive(Default)]
+pub(super) struct EntryCodes {
+    seen: Vec<Option<Looked>>,
+    of: Option<StringArray>,
+}
+
+impl EntryCodes {
+    /// To be called before the rows of a column are looked up.
+    pub(super) fn begin(&mut self, column: &TextColumn) {
+        let TextColumn::Dictionary(_, texts) = column else { return };
+        let is_same = self.of.as_ref().is_some_and(|known| {
+            known.offsets().ptr_eq(texts.offsets())
+                && known.values().ptr_eq(texts.values())
+                && known.nulls() == texts.nulls()
+        });
+        if !is_same {
+            self.seen.clear();
+            // Held, so that no other lies where it does.
+            self.of = Some(texts.clone());
+        }
+    }
+}
+
+/// The code of a row's text. An entry of a dictionary is looked up once.
 pub(super) fn look_up(
     column: &TextColumn,
     row: usize,
-    seen: &mut Vec<Option<Looked>>,
+    EntryCodes { seen, .. }: &mut EntryCodes,
     cache: &mut CodeCache,
     codes: &Codes,
 ) -> Looked {

@@ -5,7 +5,7 @@
 //! way instead, so that there is one place where rows are refused. Nothing is learned of a batch before all that the long way asks
 //! first is known to be in order: a growing dictionary gets the same texts either way.
 
-use super::columns::{Looked, Times, look_up};
+use super::columns::{EntryCodes, Looked, Times, look_up};
 use super::{Columns, Customers, NO_CHANNEL, Normaliser};
 use crate::engine::rows::Layout;
 use crate::numerics::digits;
@@ -87,25 +87,46 @@ impl Normaliser<'_> {
         let (rows, counts) = (&self.rows, &mut self.counts);
         counts.good += rows.len() as u64;
         // Rows of one day mostly come together.
-        for same in rows.seconds.chunk_by(|a, b| i64::from(*a) / DAY == i64::from(*b) / DAY) {
-            let day = (i64::from(same[0]) / DAY) as usize;
+        let mut rest = rows.seconds.as_slice();
+        while let Some(first) = rest.first() {
+            let day = i64::from(*first) / DAY;
+            let of_day = (day * DAY) as u32..((day + 1) * DAY).min(i64::from(u32::MAX)) as u32;
+            let same = rest.iter().take_while(|second| of_day.contains(second)).count().max(1);
+            let day = day as usize;
             if counts.by_day.len() <= day {
                 counts.by_day.resize(day + 1, 0);
             }
-            counts.by_day[day] += same.len() as u64;
+            counts.by_day[day] += same as u64;
+            rest = &rest[same..];
         }
-        let known = || rows.channels.iter().filter(|channel| **channel != NO_CHANNEL);
-        let most = known().max().map_or(0, |most| usize::from(*most) + 1);
+        // Codes and one, so that what stands for none is the first; in four places, as a sum waits for its last addend.
+        let of = |channel: &u16| usize::from(channel.wrapping_add(1));
+        let most = rows.channels.iter().map(of).max().unwrap_or(0);
+        self.by_channel.clear();
+        self.by_channel.resize(most + 1, [0; 4]);
+        let (fours, others) = rows.channels.as_chunks::<4>();
+        for four in fours {
+            for (place, channel) in four.iter().enumerate() {
+                self.by_channel[of(channel)][place] += 1;
+            }
+        }
+        others.iter().for_each(|channel| self.by_channel[of(channel)][0] += 1);
         if counts.by_channel.len() < most {
             counts.by_channel.resize(most, 0);
         }
-        known().for_each(|channel| counts.by_channel[usize::from(*channel)] += 1);
+        for (sum, counted) in counts.by_channel.iter_mut().zip(&self.by_channel[1..]) {
+            *sum += counted.iter().sum::<u64>();
+        }
     }
 }
 
 /// The keys of all customers; false where one is missing, or is text of more than digits and signs.
 fn all_keys(customers: &Customers, kind: &KeyKind, out: &mut Vec<u64>) -> bool {
     match (customers, kind) {
+        (Customers::Keys(keys), _) => {
+            out.extend_from_slice(keys);
+            true
+        }
         (Customers::Integers(ids), _) if ids.null_count() == 0 => {
             out.extend(ids.values().iter().map(|id| keys::integer_key(*id)));
             true
@@ -146,7 +167,7 @@ fn all_packed(ids: &StringArray, out: &mut Vec<u64>) -> bool {
 /// neither gives one, or where the column has no dictionary.
 fn all_codes<C: Copy>(
     column: &TextColumn,
-    (seen, cache, codes): (&mut Vec<Option<Looked>>, &mut CodeCache, &Codes),
+    (seen, cache, codes): (&mut EntryCodes, &mut CodeCache, &Codes),
     missing: Option<C>,
     out: &mut Vec<C>,
     code_of: impl Fn(Looked) -> Option<C>,
@@ -218,7 +239,7 @@ mod tests {
             (text(|row| row.0), of(text(|row| row.1)), of(text(|row| row.3)));
         let columns =
             [Some(customers), Some(packages), Some(times as ArrayRef), Some(channels), None, None, None];
-        Batch { columns, rows: rows.len(), forgotten: Vec::new() }
+        Batch { columns, keys: None, rows: rows.len(), forgotten: Vec::new() }
     }
 
     /// What comes of batches one after the other, and how many of them were plain.

@@ -1,5 +1,6 @@
 //! Reads the units of input files as batches of the mapped columns.
 
+use super::id_pages::{IdPages, Ids};
 use super::{Batch, Binding, Plan, Role, Source, SourceKind, unreadable};
 use crate::engine::guard::{Guarded, guarded};
 use crate::engine::input::{Fetch, Input};
@@ -38,6 +39,8 @@ pub struct Pass<'a> {
     /// A row group with more bytes in the columns that are read is not fetched ahead: it takes many requests at once as it is.
     most: u64,
     runtime: &'a Handle,
+    /// Customers come as keys where they can.
+    packed: bool,
     ahead: Mutex<Ahead>,
 }
 
@@ -50,7 +53,12 @@ struct Ahead {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(plan: &'a Plan, threads: usize, most: u64, runtime: &'a Handle) -> Self {
-        Self { plan, threads, most, runtime, ahead: Mutex::default() }
+        Self { plan, threads, most, runtime, packed: false, ahead: Mutex::default() }
+    }
+
+    /// Gives packed keys in the place of the texts of ids, where a file has these in a form that tells them quickly.
+    pub fn packed(self, packed: bool) -> Self {
+        Self { packed, ..self }
     }
 
     /// Reads a unit batch by batch.
@@ -62,8 +70,14 @@ impl<'a> Pass<'a> {
             ahead.fetches.remove(&number)
         };
         let unit = self.plan.units[number];
-        let batches =
-            self.plan.sources[unit.source].read(unit.row_group, &ALL_ROLES, None, self.runtime, fetched)?;
+        let batches = self.plan.sources[unit.source].read(
+            unit.row_group,
+            &ALL_ROLES,
+            None,
+            self.runtime,
+            fetched,
+            self.packed,
+        )?;
         let next = number + self.threads;
         if let Some(unit) = self.plan.units.get(next) {
             let mut ahead = ahead();
@@ -88,7 +102,7 @@ struct Part {
 
 impl Source {
     /// The batches of a row group, or of a whole CSV file; `fetched` if its bytes were asked for before. Of a row group the
-    /// ascending `stretches` of rows alone, if there are any.
+    /// ascending `stretches` of rows alone, if there are any. With `packed`, customers as keys where that can be.
     pub(super) fn read(
         &self,
         row_group: usize,
@@ -96,6 +110,7 @@ impl Source {
         stretches: Option<&[Range<usize>]>,
         runtime: &Handle,
         fetched: Option<Fetch>,
+        packed: bool,
     ) -> Result<Batches<'_>, InputError> {
         let input = Input::open(&self.file, runtime).map_err(|source| super::storage(&self.file, source))?;
         let bytes = input.clone();
@@ -112,10 +127,26 @@ impl Source {
                     None => input.prefetch(&part.ranges),
                 };
                 let input = input.map_err(|source| self.unreadable(&bytes, source))?;
-                let rows = part.metadata.metadata().row_group(row_group).num_rows() as usize;
+                let group = part.metadata.metadata().row_group(row_group);
+                let rows = group.num_rows() as usize;
+                let unreadable = |source| self.unreadable(&bytes, source);
+                let ids = match self.ids_apart(&roles).filter(|_| packed && stretches.is_none()) {
+                    Some(column) => guarded(|| IdPages::of(&input, group, column))
+                        .map_err(|source| self.unreadable(&bytes, source))?
+                        .map_err(unreadable)?
+                        .map(|pages| (column, pages)),
+                    None => None,
+                };
+                let (mut ids, apart) =
+                    ids.map_or((None, None), |(column, pages)| (Some(pages), Some(column)));
+                let columns: Vec<usize> = wanted.into_iter().filter(|at| Some(*at) != apart).collect();
+                let mask = match apart {
+                    Some(_) => mask(&part.metadata, &columns),
+                    None => part.mask,
+                };
                 let open = || {
                     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(input, part.metadata)
-                        .with_projection(part.mask)
+                        .with_projection(mask)
                         .with_row_groups(vec![row_group])
                         .with_batch_size(BATCH);
                     match stretches {
@@ -130,14 +161,21 @@ impl Source {
                 let reader = guarded(open)
                     .map_err(|source| self.unreadable(&bytes, source))?
                     .map_err(|source| self.unreadable(&bytes, source))?;
-                Ok(Box::new(Guarded::new(reader).map(move |batch| {
-                    let batch = batch
-                        .and_then(|batch| match are_what_they_say(batch.columns()) {
-                            Ok(()) => Ok(batch),
-                            Err(error) => Err(error.into()),
-                        })
-                        .map_err(|source| self.unreadable(&bytes, source))?;
-                    self.batch(batch.columns(), &wanted, &roles, batch.num_rows())
+                let batches = Guarded::new(reader.map(move |batch| {
+                    let batch = batch?;
+                    are_what_they_say(batch.columns())?;
+                    let ids = ids.as_mut().map(|ids| ids.read(batch.num_rows())).transpose()?;
+                    Ok::<_, ArrowError>((batch, ids))
+                }));
+                Ok(Box::new(batches.map(move |batch| {
+                    let (batch, ids) = batch.map_err(|source| self.unreadable(&bytes, source))?;
+                    let mut made = self.batch(batch.columns(), &columns, &roles, batch.num_rows())?;
+                    match ids {
+                        Some(Ids::Keys(keys)) => made.keys = Some(keys),
+                        Some(Ids::Texts(ids)) => made.columns[Role::Customer as usize] = Some(Arc::new(ids)),
+                        None => {}
+                    }
+                    Ok(made)
                 })))
             }
             SourceKind::Csv { schema, delimiter } => {
@@ -184,6 +222,16 @@ impl Source {
         wanted
     }
 
+    /// The column of customers, if their ids go on as they come and nothing else is read from it.
+    fn ids_apart(&self, roles: &[Role]) -> Option<usize> {
+        let Binding::Column(column) = self.bindings[Role::Customer as usize] else { return None };
+        let is_shared = |role: &&Role| {
+            **role != Role::Customer
+                && matches!(self.bindings[**role as usize], Binding::Column(other) if other == column)
+        };
+        (self.ids.are_as_they_come() && !roles.iter().any(|role| is_shared(&role))).then_some(column)
+    }
+
     fn batch(
         &self,
         columns: &[ArrayRef],
@@ -191,7 +239,7 @@ impl Source {
         roles: &[Role],
         rows: usize,
     ) -> Result<Batch, InputError> {
-        let mut batch = Batch { columns: Default::default(), rows, forgotten: Vec::new() };
+        let mut batch = Batch { columns: Default::default(), keys: None, rows, forgotten: Vec::new() };
         for role in roles {
             batch.columns[*role as usize] = match &self.bindings[*role as usize] {
                 Binding::Column(index) => {
@@ -219,9 +267,14 @@ impl Source {
     }
 }
 
+fn mask(metadata: &ArrowReaderMetadata, wanted: &[usize]) -> ProjectionMask {
+    let schema = metadata.metadata().file_metadata().schema_descr();
+    ProjectionMask::roots(schema, wanted.iter().copied())
+}
+
 fn part(metadata: ArrowReaderMetadata, row_group: usize, wanted: &[usize]) -> Part {
     let file = metadata.metadata();
-    let mask = ProjectionMask::roots(file.file_metadata().schema_descr(), wanted.iter().copied());
+    let mask = mask(&metadata, wanted);
     let columns = file.row_group(row_group).columns().iter().enumerate();
     let ranges = columns.filter(|(leaf, _)| mask.leaf_included(*leaf)).map(|(_, column)| {
         let (start, length) = column.byte_range();

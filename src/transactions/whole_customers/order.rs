@@ -49,15 +49,22 @@ impl RowOrder {
         self.ends.push(keys.len() as u32);
     }
 
-    /// Orders words by what is above their lowest `low_bits`, the rest stays in the order in which it came; the words are lent, to
-    /// be changed between the ends.
+    /// Orders words, which are lent to be changed between the ends of what is equal above their lowest `low_bits`.
+    ///
+    /// One pass by the upper bits that differ leaves but a few of equal bits together, which are put in order by comparing.
     pub fn sort_words(&mut self, words: &[u64], low_bits: u32) -> (&mut Vec<u64>, &[u32]) {
         self.words.clear();
         self.words.extend_from_slice(words);
         self.ends.clear();
         let Some(first) = words.first() else { return (&mut self.words, &self.ends) };
         let differing = words.iter().fold(0, |bits, word| bits | (word ^ first)) >> low_bits;
-        self.radix(u64::BITS - differing.leading_zeros(), low_bits);
+        let key_bits = u64::BITS - differing.leading_zeros();
+        let digit = key_bits.min(DIGIT);
+        let shift = low_bits + key_bits - digit;
+        self.radix(digit, shift);
+        for near in self.words.chunk_by_mut(|a, b| a >> shift == b >> shift) {
+            near.sort_unstable();
+        }
         let key = |word: &u64| word >> low_bits;
         let changes = self.words.windows(2).enumerate().filter(|(_, two)| key(&two[0]) != key(&two[1]));
         self.ends.extend(changes.map(|(at, _)| at as u32 + 1));

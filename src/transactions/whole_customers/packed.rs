@@ -28,7 +28,6 @@ impl Cleaner {
         for end in ends {
             let end = *end as usize;
             let own = &mut words[start..end];
-            own.sort_unstable();
             let mut count = own.len();
             if own.windows(2).any(|two| second(&two[0]) == second(&two[1])) {
                 for same in own.chunk_by_mut(|a, b| second(a) == second(b)) {

@@ -50,8 +50,8 @@ impl Compressors {
         match (codec, numbers) {
             (Codec::None, _) => Ok(page),
             (Codec::Snappy, Some(start)) => {
-                self.words.compress(page, start, &mut self.stored);
-                Ok(&self.stored)
+                let size = self.words.compress(page, start, &mut self.stored);
+                Ok(&self.stored[..size])
             }
             (Codec::Snappy, None) => {
                 let most = snap::raw::max_compress_len(page.len());

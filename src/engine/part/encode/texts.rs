@@ -93,7 +93,8 @@ impl Texts {
         }
         let with_null = (values.null_count() > 0).then(|| array.logical_nulls()).flatten();
         let nulls = with_null.as_ref().or(array.nulls());
-        if self.form == Form::Plain && nulls.is_none_or(|nulls| nulls.null_count() == 0) {
+        if !matches!(self.form, Form::Dictionary { .. }) && nulls.is_none_or(|nulls| nulls.null_count() == 0)
+        {
             return self.push_runs(keys, values, to);
         }
         self.push_rows(keys.len(), nulls, to, |texts, row| {
@@ -116,7 +117,7 @@ impl Texts {
         })
     }
 
-    /// Appends rows that are keys, all with a value, as plain text: equal ones that follow each other are looked at once.
+    /// Appends rows that are keys, all with a value, without a dictionary: equal ones that follow each other are looked at once.
     fn push_runs(
         &mut self,
         keys: &[i32],
@@ -129,18 +130,14 @@ impl Texts {
             while left > 0 {
                 let start = self.plain.len();
                 let mut is_full = self.put(text);
-                let size = self.plain.len() - start;
-                // As many as one after the other would have put before the page was full.
-                let more = PAGE_BYTES.saturating_sub(self.plain.len()).div_ceil(size);
-                let rows = left.min(to.levels.room()).min(1 + more);
-                self.plain.reserve((rows - 1) * size);
-                let mut written = 1;
-                while written < rows {
-                    let again = written.min(rows - written);
-                    self.plain.extend_from_within(start..start + again * size);
-                    written += again;
+                let mut rows = left.min(to.levels.room());
+                if self.form == Form::Fronts {
+                    self.shared.resize(self.shared.len() + rows - 1, text.len() as i64);
+                    self.own.resize(self.own.len() + rows - 1, 0);
+                } else {
+                    rows = rows.min(1 + self.repeat(start, rows - 1));
+                    is_full |= self.plain.len() >= PAGE_BYTES;
                 }
-                is_full |= self.plain.len() >= PAGE_BYTES;
                 to.levels.push(rows, None)?;
                 left -= rows;
                 if is_full || to.levels.is_full() {
@@ -149,6 +146,20 @@ impl Texts {
             }
         }
         Ok(())
+    }
+
+    /// Repeats the plain text from `start` on up to so many times, but no more often than until the page is full; how often.
+    fn repeat(&mut self, start: usize, most: usize) -> usize {
+        let size = self.plain.len() - start;
+        let times = most.min(PAGE_BYTES.saturating_sub(self.plain.len()).div_ceil(size));
+        self.plain.reserve(times * size);
+        let mut there = 1;
+        while there <= times {
+            let again = there.min(times + 1 - there);
+            self.plain.extend_from_within(start..start + again * size);
+            there += again;
+        }
+        times
     }
 
     /// Appends the rows that have a value by `put`, which says whether the page is full of text.

@@ -15,25 +15,38 @@ const LONGEST: usize = 64 / WIDTH;
 /// Where values were seen last in a page.
 pub struct Words {
     places: Vec<u32>,
+    /// What places of the present page count from: those of pages before are less.
+    before: u32,
 }
 
 impl Words {
     pub fn new() -> Self {
-        Self { places: vec![0; 1 << PLACES_BITS] }
+        Self { places: vec![0; 1 << PLACES_BITS], before: 1 }
     }
 
-    /// Compresses a page whose values begin at `start`.
-    pub fn compress(&mut self, page: &[u8], start: usize, out: &mut Vec<u8>) {
-        out.clear();
-        put_varint(page.len() as u64, out);
-        self.places.fill(0);
+    /// Compresses a page whose values begin at `start` into the front of `out`, which grows where it has to; returns how many
+    /// bytes it takes.
+    pub fn compress(&mut self, page: &[u8], start: usize, out: &mut Vec<u8>) -> usize {
+        // A tag of three bytes for sixty at the least, but for the last of a literal and copies, which are shorter than what
+        // they stand for.
+        let most = 32 + page.len() + page.len() / 6;
+        if out.len() < most {
+            out.resize(most, 0);
+        }
+        let mut to = Cursor { out, at: 0 };
+        to.put_length(page.len());
         let (words, _) = page[start..].as_chunks::<WIDTH>();
+        if u32::MAX - self.before < words.len() as u32 {
+            self.places.fill(0);
+            self.before = 1;
+        }
+        let before = self.before;
+        self.before += words.len() as u32;
         let (mut done, mut at) = (0, 0);
         while let Some(word) = words.get(at) {
             let hash = u64::from_le_bytes(*word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let place = &mut self.places[(hash >> (u64::BITS - PLACES_BITS)) as usize];
-            // One more than the number of the value; zero is none.
-            let known = std::mem::replace(place, at as u32 + 1).wrapping_sub(1) as usize;
+            let known = std::mem::replace(place, before + at as u32).wrapping_sub(before) as usize;
             let back = at.wrapping_sub(known) * WIDTH;
             if words.get(known) != Some(word) || back > FARTHEST {
                 at += 1;
@@ -41,33 +54,60 @@ impl Words {
             }
             let pairs = words[at..].iter().zip(&words[known..]).take(LONGEST);
             let length = pairs.take_while(|(one, other)| one == other).count();
-            put_literal(&page[done..start + at * WIDTH], out);
-            put_copy(back, length * WIDTH, out);
+            to.put_literal(&page[done..start + at * WIDTH]);
+            to.put_copy(back, length * WIDTH);
             at += length;
             done = start + at * WIDTH;
         }
-        put_literal(&page[done..], out);
+        to.put_literal(&page[done..]);
+        to.at
     }
 }
 
-fn put_literal(bytes: &[u8], out: &mut Vec<u8>) {
-    for bytes in bytes.chunks(1 << 16) {
-        let length = bytes.len() - 1;
-        match length {
-            0..60 => out.push((length as u8) << 2),
-            60..256 => out.extend_from_slice(&[60 << 2, length as u8]),
-            _ => out.extend_from_slice(&[61 << 2, length as u8, (length >> 8) as u8]),
+/// Where what is written goes, in room that is there.
+struct Cursor<'o> {
+    out: &'o mut [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn put_length(&mut self, length: usize) {
+        let mut bytes = Vec::with_capacity(10);
+        put_varint(length as u64, &mut bytes);
+        self.put(&bytes);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn put_literal(&mut self, bytes: &[u8]) {
+        for bytes in bytes.chunks(1 << 16) {
+            let length = bytes.len() - 1;
+            match length {
+                0..60 => {
+                    self.put(&[(length as u8) << 2]);
+                    // A few whole values, mostly: moved as such, and not by a call.
+                    let (words, rest) = bytes.as_chunks::<WIDTH>();
+                    words.iter().for_each(|word| self.put(word));
+                    self.put(rest);
+                    continue;
+                }
+                60..256 => self.put(&[60 << 2, length as u8]),
+                _ => self.put(&[61 << 2, length as u8, (length >> 8) as u8]),
+            }
+            self.put(bytes);
         }
-        out.extend_from_slice(bytes);
     }
-}
 
-/// Appends a copy of 8 to 64 bytes.
-fn put_copy(back: usize, length: usize, out: &mut Vec<u8>) {
-    if length < 12 && back < 2048 {
-        out.extend_from_slice(&[1 | (length as u8 - 4) << 2 | ((back >> 8) as u8) << 5, back as u8]);
-    } else {
-        out.extend_from_slice(&[2 | (length as u8 - 1) << 2, back as u8, (back >> 8) as u8]);
+    /// Appends a copy of 8 to 64 bytes.
+    fn put_copy(&mut self, back: usize, length: usize) {
+        if length < 12 && back < 2048 {
+            self.put(&[1 | (length as u8 - 4) << 2 | ((back >> 8) as u8) << 5, back as u8]);
+        } else {
+            self.put(&[2 | (length as u8 - 1) << 2, back as u8, (back >> 8) as u8]);
+        }
     }
 }
 
@@ -79,18 +119,24 @@ mod tests {
         let mut page = levels.to_vec();
         values.iter().for_each(|value| page.extend_from_slice(&value.to_le_bytes()));
         let mut out = Vec::new();
-        Words::new().compress(&page, levels.len(), &mut out);
-        assert_eq!(snap::raw::Decoder::new().decompress_vec(&out).unwrap(), page);
-        out.len()
+        let mut compressor = Words::new();
+        let mut size = 0;
+        // What pages before have left does not show, nor that what counts them starts over.
+        for before in [1, 1000, u32::MAX - 3] {
+            compressor.before = before;
+            size = compressor.compress(&page, levels.len(), &mut out);
+            assert_eq!(snap::raw::Decoder::new().decompress_vec(&out[..size]).unwrap(), page);
+        }
+        size
     }
 
     #[test]
     fn known_bytes() {
         let mut out = Vec::new();
         let page: Vec<u8> = [1u64, 1, 2].iter().flat_map(|value| value.to_le_bytes()).collect();
-        Words::new().compress(&page, 0, &mut out);
+        let size = Words::new().compress(&page, 0, &mut out);
         // 24 bytes: a literal of 8, a copy of 8 from 8 back, a literal of 8.
-        assert_eq!(out, [24, 28, 1, 0, 0, 0, 0, 0, 0, 0, 1 | 4 << 2, 8, 28, 2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(out[..size], [24, 28, 1, 0, 0, 0, 0, 0, 0, 0, 1 | 4 << 2, 8, 28, 2, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
