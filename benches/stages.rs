@@ -92,6 +92,7 @@ impl Setting {
             channel_rows: &transactions.channel_rows,
             sampler: None,
             observer: None,
+            sample: self.config.segments.sample,
         };
         let cutoff = Cutoff::end(transactions);
         features::build(

@@ -37,7 +37,7 @@ mod avx512 {
     pub fn numbers(words: &[u64], length: usize, out: &mut Vec<u64>) -> usize {
         const EACH: i64 = 0x0f0f_0f0f_0f0f_0f0f;
         let unused = 4 * (16 - length as u32);
-        let ones = u64::MAX / 15 >> unused;
+        let ones = (u64::MAX / 15) >> unused;
         let (threes, nine) = (_mm512_set1_epi64(3 * ones as i64), _mm512_set1_epi8(9));
         let unused = _mm_cvtsi64_si128(i64::from(unused));
         let (half, four) = (_mm512_set1_epi64(EACH), _mm_cvtsi64_si128(4));
@@ -145,7 +145,7 @@ mod tests {
             assert!(done == 0 || done == 24);
             assert_eq!(found[1..], numbers[..done]);
             // One of fewer digits, one of more, and signs in every place.
-            words[0] = words[0] << 4;
+            words[0] <<= 4;
             words[1] |= if length < 16 { 3 << (4 * (15 - length)) } else { 0 };
             for at in 0..length.min(16) as usize {
                 let place = 4 * (15 - at as u32);

@@ -183,10 +183,10 @@ pub fn key_of_number(number: u64, digits: u32) -> u64 {
     const THREES: u64 = 0x3333_3333_3333_3333;
     // Eight digits at once: halves, quarters and digits of them by products for quotients.
     let eight = |number: u64| {
-        let fours = number / 10_000 | number % 10_000 << 32;
-        let hundreds = (fours * 10_486 >> 20) & 0x7f_0000_007f;
+        let fours = (number / 10_000) | ((number % 10_000) << 32);
+        let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
         let pairs = hundreds | (fours - 100 * hundreds) << 16;
-        let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+        let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
         // The first digit is in the lowest byte.
         let digits = (tens | (pairs - 10 * tens) << 8).swap_bytes();
         let twos = (digits | digits >> 4) & 0x00ff_00ff_00ff_00ff;

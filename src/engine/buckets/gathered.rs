@@ -9,7 +9,7 @@ use crate::engine::packing::Packing;
 use crate::engine::rows::{Layout, Rows};
 
 /// Rows of a stretch, if keys are spread evenly. Packed keys leave gaps, so that it is some thousand rows in truth.
-const STRETCH: usize = 4096;
+const STRETCH: usize = 1024;
 
 /// A bucket, its memory kept for the next. Memory: the rows, and 4 bytes a row of the largest chunk.
 #[derive(Debug, Clone, Default)]

@@ -228,11 +228,9 @@ fn next_plain<'b>(bytes: &'b Bytes, at: &mut usize) -> Result<&'b [u8], ParquetE
 
 impl Found {
     fn push(&mut self, text: &[u8]) -> Result<(), ParquetError> {
-        if let Self::Keys(keys) = self {
-            if let Some(key) = keys::pack(text) {
-                keys.push(key);
-                return Ok(());
-            }
+        if let (Self::Keys(keys), Some(key)) = (&mut *self, keys::pack(text)) {
+            keys.push(key);
+            return Ok(());
         }
         let text =
             std::str::from_utf8(text).map_err(|error| bad(&format!("an id that is no text: {error}")))?;
@@ -425,7 +423,7 @@ fn bad(what: &str) -> ParquetError {
 mod tests {
     use super::*;
     use crate::engine::location::{InputFile, Location};
-    use arrow::array::{Array, ArrayRef, RecordBatch};
+    use arrow::array::{ArrayRef, RecordBatch};
     use parquet::arrow::ArrowWriter;
     use parquet::basic::Compression;
     use parquet::file::properties::{WriterProperties, WriterVersion};
