@@ -87,13 +87,7 @@ impl Setting {
     }
 
     fn features(&self, transactions: &Transactions) -> features::Features {
-        let source = Source {
-            units: Units::Buckets,
-            channel_rows: &transactions.channel_rows,
-            sampler: None,
-            observer: None,
-            sample: self.config.segments.sample,
-        };
+        let source = Source::of(Units::Buckets, &transactions.channel_rows, self.config.segments.sample);
         let cutoff = Cutoff::end(transactions);
         features::build(
             transactions,

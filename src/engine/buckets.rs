@@ -4,8 +4,8 @@
 //! customer ids are. So a bucket that is sorted gives the next stretch of the published tables, and
 //! nothing has to be sorted across buckets. (Hash buckets would need a merge of every table.)
 //!
-//! Rows are kept in one word each where they fit ([`Packing`]), else by column. They stay in memory up to a stated number of bytes; beyond it a bucket's
-//! rows are appended to its file on scratch disk.
+//! Rows are kept in one word each where they fit ([`Packing`]), else by column. They stay in memory up to a stated
+//! number of bytes; beyond it a bucket's rows are appended to its file on scratch disk.
 
 mod gathered;
 mod scatter;

@@ -98,6 +98,13 @@ pub struct Source<'a> {
     pub sample: usize,
 }
 
+impl<'a> Source<'a> {
+    /// Customers that nobody looks at on the way.
+    pub fn of(units: Units, channel_rows: &'a [u64], sample: usize) -> Self {
+        Self { units, channel_rows, sampler: None, observer: None, sample }
+    }
+}
+
 /// Where the customers come from.
 pub enum Units {
     /// The whole base; its buckets are used up.

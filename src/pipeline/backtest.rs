@@ -219,13 +219,7 @@ fn at_cutoff(
     engine.progress.begin(&format!("fit {name}"), transactions.counts.good);
     let channel_rows = sampled.channel_rows(|_| cutoff.day(), transactions.channel_names.len());
     let folder = RunFolder::scratch(scratch.path().join("cutoff"));
-    let source = Source {
-        units: Units::BucketsAgain,
-        channel_rows: &channel_rows,
-        sampler: None,
-        observer: None,
-        sample: config.segments.sample,
-    };
+    let source = Source::of(Units::BucketsAgain, &channel_rows, config.segments.sample);
     let fitted = fit::fit(bench, &source, cutoff, None, &folder)?;
     let lessons = fit::lessons(bench, sampled, cutoff, &fitted.segments.model)?;
     let exact = profiles::all_compared(bench, &fitted, &folder)?;

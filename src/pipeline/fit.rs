@@ -80,13 +80,7 @@ pub fn lessons(
     let earlier = sampled.channel_rows(|_| cutoff.day(), transactions.channel_names.len());
     let channel_rows =
         if cutoff == Cutoff::end(transactions) { &transactions.channel_rows } else { &earlier };
-    let source = Source {
-        units: Units::customers(units),
-        channel_rows,
-        sampler: None,
-        observer: None,
-        sample: config.segments.sample,
-    };
+    let source = Source::of(Units::customers(units), channel_rows, config.segments.sample);
     let folder = RunFolder::scratch(scratch.path().join("tuning"));
     let fitted = fit(bench, &source, before, Some(model), &folder)?;
     let truths = truths(sampled, before, days);

@@ -134,13 +134,7 @@ fn fit(
     let rows_per_unit = engine.memory.rows_per_bucket(engine.threads) as usize;
     let units = sampled.until(last_day, rows_per_unit, transactions.customer_type);
     let channel_rows = sampled.channel_rows(last_day, transactions.channel_names.len());
-    let source = Source {
-        units: Units::customers(units),
-        channel_rows: &channel_rows,
-        sampler: None,
-        observer: None,
-        sample: config.segments.sample,
-    };
+    let source = Source::of(Units::customers(units), &channel_rows, config.segments.sample);
     let end = Cutoff::end(transactions);
     let features = features::build(transactions, &source, end, config, engine, scratch, folder)?;
     let segments = match model {

@@ -257,13 +257,7 @@ pub fn features_only(
         transactions::shuffle(&mut plan, catalogue, config, engine, resident, &scratch, &run.folder)?;
     progress.end(transactions.counts.rows, transactions.counts.good, transactions.buckets.spilled_bytes());
     progress.begin("features", transactions.counts.good);
-    let source = Source {
-        units: Units::Buckets,
-        channel_rows: &transactions.channel_rows,
-        sampler: None,
-        observer: None,
-        sample: 0,
-    };
+    let source = Source::of(Units::Buckets, &transactions.channel_rows, 0);
     let cutoff = Cutoff::end(&transactions);
     let features = features::build(&transactions, &source, cutoff, config, engine, &scratch, &run.folder)?;
     progress.end(transactions.counts.good, features.customers, 0);

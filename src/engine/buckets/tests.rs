@@ -23,7 +23,7 @@ fn batch(keys: &[u64], layout: Layout) -> Rows {
     rows
 }
 
-/// Packed as their sample tells; keys from 50,000 on are out of it.
+/// Packed as their sample tells: keys far beyond it do not fit.
 fn packed(splitters: Vec<u64>, resident: u64) -> Buckets {
     let (packing, bases) = Packing::of(&Expected {
         numbers: AS_THEY_ARE,

@@ -30,13 +30,7 @@ pub(in crate::pipeline) fn at_hand(
     let Bench { transactions, config, engine, scratch } = bench;
     let rows_per_unit = engine.memory.rows_per_bucket(engine.threads) as usize;
     let units = sampled.until(|_| cutoff.day(), rows_per_unit, transactions.customer_type);
-    let source = Source {
-        units: Units::customers(units),
-        channel_rows,
-        sampler: None,
-        observer: None,
-        sample: config.segments.sample,
-    };
+    let source = Source::of(Units::customers(units), channel_rows, config.segments.sample);
     let features = features::build(transactions, &source, cutoff, config, engine, scratch, folder)?;
     let segments = segments::build_with(&fitted.segments.model, &features, config, engine, folder)?;
     Ok(Fitted { features, segments, ..fitted })
