@@ -62,10 +62,11 @@ enum Values {
     Codes(Hybrid),
 }
 
-/// What becomes of a batch: keys as long as all have one.
-enum Found {
-    Keys(Vec<u64>),
-    Texts(StringBuilder),
+/// What becomes of a batch: keys as long as all have one, then texts of all.
+#[derive(Default)]
+struct Found {
+    keys: Vec<u64>,
+    texts: Option<StringBuilder>,
 }
 
 impl IdPages {
@@ -106,7 +107,7 @@ impl IdPages {
 
     /// The next `rows` ids.
     pub fn read(&mut self, rows: usize) -> Result<Ids, ParquetError> {
-        let mut found = Found::Keys(Vec::with_capacity(rows));
+        let mut found = Found { keys: Vec::with_capacity(rows), texts: None };
         let mut left = rows;
         while left > 0 {
             let Some(page) = &mut self.page else {
@@ -122,9 +123,9 @@ impl IdPages {
                 self.page = None;
             }
         }
-        Ok(match found {
-            Found::Keys(keys) => Ids::Keys(keys.into()),
-            Found::Texts(mut texts) => Ids::Texts(texts.finish()),
+        Ok(match found.texts {
+            None => Ids::Keys(found.keys.into()),
+            Some(mut texts) => Ids::Texts(texts.finish()),
         })
     }
 
@@ -207,7 +208,7 @@ impl IdPages {
 fn take_plain(bytes: &Bytes, at: &mut usize, rows: usize, found: &mut Found) -> Result<(), ParquetError> {
     let mut left = rows;
     while left > 0 {
-        if let Found::Keys(keys) = found {
+        if found.texts.is_none() {
             let length = u32_at(bytes, *at)? as usize;
             let stride = length.saturating_add(4);
             let is_alike = |row: &usize| {
@@ -215,7 +216,13 @@ fn take_plain(bytes: &Bytes, at: &mut usize, rows: usize, found: &mut Found) -> 
                 at.is_some_and(|at| u32_at(bytes, at).is_ok_and(|other| other as usize == length))
             };
             let alike = (0..left).take_while(is_alike).count();
-            let done = digits::pack(bytes.get(*at + 4..).unwrap_or_default(), stride, length, alike, keys);
+            let done = digits::pack(
+                bytes.get(*at + 4..).unwrap_or_default(),
+                stride,
+                length,
+                alike,
+                &mut found.keys,
+            );
             *at += done * stride;
             left -= done;
         }
@@ -237,8 +244,8 @@ fn next_plain<'b>(bytes: &'b Bytes, at: &mut usize) -> Result<&'b [u8], ParquetE
 
 impl Found {
     fn push(&mut self, text: &[u8]) -> Result<(), ParquetError> {
-        if let (Self::Keys(keys), Some(key)) = (&mut *self, keys::pack(text)) {
-            keys.push(key);
+        if let (None, Some(key)) = (&self.texts, keys::pack(text)) {
+            self.keys.push(key);
             return Ok(());
         }
         let text =
@@ -254,13 +261,7 @@ impl Found {
 
     /// From now on it is text, and so is what there is.
     fn as_texts(&mut self) -> &mut StringBuilder {
-        if let Self::Keys(keys) = self {
-            *self = Self::Texts(texts_of(keys));
-        }
-        match self {
-            Self::Texts(texts) => texts,
-            Self::Keys(_) => unreachable!("made text above"),
-        }
+        self.texts.get_or_insert_with(|| texts_of(&self.keys))
     }
 }
 
@@ -289,9 +290,9 @@ impl Dictionary {
     fn push(&self, code: u32, found: &mut Found) -> Result<(), ParquetError> {
         let (start, end, key) =
             *self.entries.get(code as usize).ok_or_else(|| bad("a code that no id has"))?;
-        match (key, found) {
-            (Some(key), Found::Keys(keys)) => keys.push(key),
-            (_, found) => found.push(&self.bytes[start as usize..end as usize])?,
+        match (key, &found.texts) {
+            (Some(key), None) => found.keys.push(key),
+            _ => found.push(&self.bytes[start as usize..end as usize])?,
         }
         Ok(())
     }

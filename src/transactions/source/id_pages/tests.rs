@@ -122,7 +122,7 @@ fn damaged_numbers_are_errors() {
         assert!(fill(bytes, width, 8).is_err());
     }
     assert!(Hybrid::new(Bytes::new(), 33).is_err());
-    let mut found = Found::Keys(Vec::new());
+    let mut found = Found::default();
     for bytes in [&[][..], &[1, 0], &[9, 0, 0, 0, b'1'], &[0xff; 8]] {
         assert!(take_plain(&Bytes::copy_from_slice(bytes), &mut 0, 1, &mut found).is_err());
     }
